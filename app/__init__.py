@@ -1,0 +1,1 @@
+"""The composition root: HTTP, pub/sub, durable execution, the command line."""

@@ -1,0 +1,152 @@
+"""The command `regatta`. What can be slow is imported by the command that needs it: `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from app.complaints import Complaint
+from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
+
+_FAILED: Final = 1
+
+app = typer.Typer(
+    name="regatta",
+    help="Teams of AI agents behind one GraphQL API. All settings: docs/settings.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to bind [REGATTA_HOST, else 127.0.0.1].", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port to bind [REGATTA_PORT, else 8000].", show_default=False)]
+Insecure = Annotated[
+    bool | None,
+    typer.Option("--insecure", help="Allow a host that is not loopback: anyone may call.", show_default=False),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Worker processes to start, 0 for none [REGATTA_WORKERS, else 1].", show_default=False),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where the embedded PostgreSQL lives [REGATTA_DATA_DIR, else .regatta].", show_default=False),
+]
+ParentFd = Annotated[int | None, typer.Option(hidden=True)]
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    insecure: Insecure = None,
+    parent_fd: ParentFd = None,
+) -> None:
+    """Serve the API until Ctrl-C, with an embedded PostgreSQL (unless REGATTA_DATABASE_URL is set) and workers."""
+    from app.serve import serve as run  # noqa: PLC0415 - see the module
+
+    settings = _settings(host=host, port=port, workers=workers, data_dir=data_dir, insecure=insecure)
+    raise typer.Exit(run(settings, parent_fd=parent_fd))
+
+
+@app.command()
+def worker(
+    name: Annotated[
+        str | None,
+        typer.Option(help="Stays the same over restarts and is unique; made from host and directory if absent."),
+    ] = None,
+    index: Annotated[int, typer.Option(help="Counts the workers of one place, for the name.", min=0)] = 0,
+    parent_fd: ParentFd = None,
+) -> None:
+    """Carry out executions until Ctrl-C. Needs REGATTA_DATABASE_URL."""
+    settings = _settings()
+    if settings.database_url is None:
+        raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
+    from app import worker as workers  # noqa: PLC0415 - takes seconds
+    from app.observability import configure_logging  # noqa: PLC0415 - see the module
+
+    configure_logging(settings.log_level, settings.log_format)
+    chosen = name or workers.default_name(settings, index)
+    raise typer.Exit(workers.main(workers.WorkerOptions(settings, chosen, parent_fd)))
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to the newest revision: REGATTA_MIGRATION_DATABASE_URL or the embedded one."""
+    from app.migrations import newest_revision  # noqa: PLC0415 - see the module
+    from app.serve import revision_of  # noqa: PLC0415 - same
+
+    settings = _settings(data_dir=data_dir)
+    embedded = None if settings.owner_url else EmbeddedPostgres(settings.data_dir)
+    try:
+        url = settings.owner_url or (embedded.start() if embedded else "")
+        before = revision_of(url)
+        _migrate(url)
+    finally:
+        if embedded:
+            embedded.stop()
+    typer.echo(f"The database is at revision {newest_revision()}{'' if before else ', newly made'}.")
+
+
+def _migrate(url: str) -> None:
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see the module
+
+    from app.migrations import migrate as run  # noqa: PLC0415 - same
+
+    try:
+        run(url)
+    except DBAPIError as error:  # above all a user who may not make tables or roles
+        raise Complaint(f"the migration failed: {error.orig}") from error
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    product: Annotated[str | None, typer.Option(help="What the team launches.")] = None,
+    audience: Annotated[str | None, typer.Option(help="For whom.")] = None,
+) -> None:
+    """Kick off the team of three and watch it work, on the simulated model or on REGATTA_MODEL."""
+    from app.demo import run_demo  # noqa: PLC0415 - see the module
+
+    raise typer.Exit(run_demo(_settings(data_dir=data_dir), product, audience))
+
+
+@app.command("export-schema")
+def export_schema(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file is out of date.")] = False,
+) -> None:
+    """Write the schema to schema/schema.graphql."""
+    from schema.schema import SNAPSHOT, sdl  # noqa: PLC0415 - see the module
+
+    text = sdl()
+    if not check:
+        SNAPSHOT.write_text(text, "utf-8")
+    elif not SNAPSHOT.exists() or SNAPSHOT.read_text("utf-8") != text:
+        raise Complaint("schema/schema.graphql is out of date: run `regatta export-schema`")
+
+
+def _settings(**options: Any) -> Any:
+    from app.settings import load, unknown_variables  # noqa: PLC0415 - see the module
+
+    settings = load(**options)
+    for line in unknown_variables():
+        typer.echo(f"regatta: warning: {line}", err=True)
+    return settings
+
+
+def main() -> None:
+    """The command's entry: whatever a person can mend is a line on standard error, not a trace."""
+    try:
+        app(prog_name="regatta")
+    except (Complaint, EmbeddedPostgresError) as error:
+        for line in str(error).splitlines():
+            typer.echo(f"regatta: {line}", err=True)
+        sys.exit(error.status if isinstance(error, Complaint) else _FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The one place where ports meet their adapters: what an API process is made of."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import structlog
+
+from app.broadcast import BroadcastHints
+from app.durable import DurableQueue
+from app.settings import Settings
+from domain.model.identity import DEFAULT_TENANT
+from domain.ports import Hints
+from domain.services.copies import Duplicate
+from domain.services.crews import ExportCrew, ImportCrew
+from domain.services.editing import PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing
+from domain.services.executions import CancelExecution, KickoffTeam
+from domain.services.feed import ExecutionFeeds
+from persistence.engine import Database
+from persistence.reader import SqlReader
+from persistence.unit_of_work import SqlUnitsOfWork
+from persistence.workers import SqlWorkers
+from resolvers.context import Context, Services
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Container:
+    """The adapters and use cases of an API process; `open` connects them, `close` lets go."""
+
+    settings: Settings
+    database: Database
+    hints: BroadcastHints
+    queue: DurableQueue
+    reader: SqlReader
+    workers: SqlWorkers
+    services: Services
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Raises OSError or asyncpg.PostgresError when the database does not answer."""
+        if settings.database_url is None:
+            raise ValueError("an API process needs the URL of a running database")
+        database = await Database.connect(settings.database_url, name="api", pool_size=settings.pool_size)
+        hints = BroadcastHints(settings.hints_url)
+        await hints.start()
+        queue = DurableQueue(settings.database_url, hints)
+        reader = SqlReader(database.pool)
+        services = _services(SqlUnitsOfWork(database.engine), reader, queue, hints)
+        return cls(settings, database, hints, queue, reader, SqlWorkers(database.pool), services)
+
+    async def close(self) -> None:
+        await self.queue.stop()
+        await self.hints.stop()
+        await self.database.close()
+
+    def context(self, *, remembers: bool) -> Context:
+        """Who is asking: until there are principals, everybody is the default tenant."""
+        return Context(DEFAULT_TENANT, None, self.services, self.reader, remembers)
+
+
+def _services(units: SqlUnitsOfWork, reader: SqlReader, queue: DurableQueue, hints: Hints) -> Services:
+    return Services(
+        projects=Editing(units, PROJECTS),
+        teams=Editing(units, TEAMS),
+        roles=Editing(units, ROLES),
+        tasks=Editing(units, TASKS),
+        tools=Editing(units, TOOLS),
+        duplicate=Duplicate(units),
+        import_crew=ImportCrew(units, reader),
+        export_crew=ExportCrew(units),
+        kickoff=KickoffTeam(units, queue, hints, _log.warning),
+        cancel=CancelExecution(units, hints),
+        feeds=ExecutionFeeds(reader, hints),
+    )

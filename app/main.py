@@ -1,0 +1,82 @@
+"""The API process: `create_app` puts schema, container and routes together."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app.container import Container
+from app.graphiql import Tab, graphiql_routes, shipped_tab
+from app.graphql import graphql_routes
+from app.health import health_routes
+from app.settings import Settings
+from domain.model.execution import Execution
+from domain.model.identity import DEFAULT_TENANT
+from domain.model.page import PageRequest
+from domain.model.team import Team
+from resolvers.context import Context
+from resolvers.node_ids import node_id
+from schema.schema import build
+
+
+def create_app(settings: Settings) -> Starlette:
+    """An ASGI application on this database; it connects when it is started, and not before."""
+    opened: list[Container] = []
+
+    def container() -> Container:
+        return opened[0]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        opened.append(await Container.open(settings))
+        app.state.container = container()
+        try:
+            yield
+        finally:
+            await opened.pop().close()
+
+    def make_context(*, remembers: bool) -> Context:
+        return container().context(remembers=remembers)
+
+    routes = [
+        *health_routes(container),
+        *graphiql_routes(_tabs(container)),
+        *graphql_routes(
+            build(),
+            make_context,
+            max_body_bytes=settings.max_request_bytes,
+            max_subscriptions=settings.max_subscriptions,
+            allowed_origins=settings.allowed_origins,
+        ),
+    ]
+    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    if not settings.allowed_origins:
+        return []
+    origins = list(settings.allowed_origins)
+    allowed = ["content-type", "accept"]
+    return [Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["POST", "GET"], allow_headers=allowed)]
+
+
+def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence[Tab]]]:
+    """GraphiQL's tabs, with the ids of a team and an execution that are really there."""
+
+    async def tabs() -> Sequence[Tab]:
+        reader = container().reader
+        newest = PageRequest(first=1)
+        teams = (await reader.pages(Team, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
+        runs = (await reader.pages(Execution, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
+        team_id = node_id("Team", teams.items[0].id) if teams.items else ""
+        execution_id = node_id("Execution", runs.items[0].id) if runs.items else ""
+        inputs = {"product": "a solar-powered kettle", "audience": "people who camp"}
+        return [
+            shipped_tab("dashboard"),
+            shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": inputs}}),
+            shipped_tab("watch", {"executionId": execution_id}),
+        ]
+
+    return tabs

@@ -1,0 +1,296 @@
+"""All settings of Regatta: from the environment (`REGATTA_…`) and from options of the command line, which win.
+
+`load` is for processes that a person starts: it says what is wrong in one line per setting. docs/settings.md is made
+from this module (`python -m app.settings` writes it).
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.complaints import Complaint
+
+PREFIX: Final = "REGATTA_"
+DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "settings.md"
+_TESTS_ONLY: Final = f"{PREFIX}TEST_"
+
+_BROADCAST_SCHEMES: Final = ("postgresql", "postgres", "redis", "rediss", "memory")
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme.partition("+")[0]
+
+
+def _postgres_url(url: str) -> str:
+    if _scheme(url) not in {"postgresql", "postgres"}:
+        raise ValueError("should be a URL like postgresql://user:password@host:5432/database")
+    # SQLAlchemy knows only the longer name.
+    return url if url.startswith("postgresql") else f"postgresql{url.removeprefix('postgres')}"
+
+
+def _broadcast_url(url: str) -> str:
+    if _scheme(url) not in _BROADCAST_SCHEMES:
+        raise ValueError("should be a postgresql:// or redis:// URL")
+    return url
+
+
+def _web_url(url: str) -> str:
+    if _scheme(url) not in {"http", "https"} or not urlsplit(url).hostname:
+        raise ValueError("should be a URL like https://search.example.org")
+    return url
+
+
+def _origin(origin: str) -> str:
+    if origin != "*":
+        parts = urlsplit(_web_url(origin))
+        if parts.path or parts.query or parts.fragment:
+            raise ValueError("should be origins like https://app.example.org, without a path")
+    return origin
+
+
+def _listed(value: object) -> object:
+    """Comma-separated in the environment: JSON is what nobody wants to write into a shell."""
+    return tuple(part for each in value.split(",") if (part := each.strip())) if isinstance(value, str) else value
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose. Durations are seconds. An empty variable counts as absent."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    # Where it listens
+    host: str = Field("127.0.0.1", min_length=1, description="Address to bind. Anything but loopback needs INSECURE.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to bind.")
+    insecure: bool = Field(
+        default=False, description="Allow a host that is not loopback, although there is no login: anyone may call."
+    )
+    allowed_origins: Origins = Field(
+        (), description="Other origins whose pages may call, over HTTP and websocket; comma-separated, `*` for all."
+    )
+    max_request_bytes: PositiveInt = Field(1_000_000, description="Largest body of a request and largest message.")
+    max_subscriptions: PositiveInt = Field(100, description="Most subscriptions on one websocket.")
+
+    # Where the data is
+    database_url: PostgresUrl | None = Field(
+        None, description="PostgreSQL 15 or newer; absent: the embedded one, its data in DATA_DIR."
+    )
+    migration_database_url: PostgresUrl | None = Field(
+        None, description="The same database as its owner, for `regatta migrate`; absent: DATABASE_URL."
+    )
+    broadcast_url: Annotated[str, AfterValidator(_broadcast_url)] | None = Field(
+        None, description="Where hints travel: a `redis://` or a PostgreSQL URL; absent: the database."
+    )
+    data_dir: Path = Field(Path(".regatta"), description="Directory of the embedded PostgreSQL and of files.")
+    pool_size: int = Field(10, ge=2, le=500, description="Most connections of each pool; a process has two pools.")
+
+    # How it runs
+    workers: int = Field(1, ge=0, le=64, description="Worker processes that `regatta serve` starts.")
+    worker_concurrency: int = Field(10, ge=1, le=1000, description="Executions at once per worker.")
+    shutdown_grace_seconds: NonNegativeFloat = Field(
+        2.0, le=600, description="How long requests and running tasks may take to end after Ctrl-C."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    # Models
+    model: str = Field(
+        "simulated/regatta",
+        min_length=1,
+        max_length=200,
+        description="Model of roles that name none, as LiteLLM calls it; its provider's own variables hold the key.",
+    )
+    simulated_delay_seconds: NonNegativeFloat = Field(
+        0.0, le=60, description="Pause of the simulated model before every few words."
+    )
+    model_timeout_seconds: PositiveFloat = Field(300.0, le=3600, description="Longest a model call may take.")
+
+    # Tools
+    search_endpoint: Annotated[str, AfterValidator(_web_url)] | None = Field(
+        None, description="Web search: the address of a SearXNG or of Serper; absent: no web search."
+    )
+    search_kind: Literal["searxng", "serper"] = Field("searxng", description="What answers at SEARCH_ENDPOINT.")
+    search_key: SecretStr | None = Field(None, description="Key for SEARCH_ENDPOINT, where it needs one.")
+    allowed_private_hosts: Names = Field(
+        (), description="Hosts in private networks that tools may reach all the same; comma-separated, `host:port` too."
+    )
+    files_dir: Path | None = Field(
+        None, description="Directory to which the file tools are confined; absent: `files` in DATA_DIR."
+    )
+    crewai_tools: Names = Field(
+        (), description="Classes of the package crewai_tools that tools may be made of; comma-separated."
+    )
+
+    @classmethod
+    def variables(cls) -> Mapping[str, FieldInfo]:
+        """Every setting by the name of its environment variable."""
+        return {f"{PREFIX}{name.upper()}": field for name, field in cls.model_fields.items()}
+
+    @property
+    def owner_url(self) -> str | None:
+        """The database as whoever may migrate it; None: the embedded one."""
+        return self.migration_database_url or self.database_url
+
+    @property
+    def hints_url(self) -> str:
+        """Where hints travel. Raises ValueError while nobody has said where the database is."""
+        url = self.broadcast_url or self.database_url
+        if url is None:
+            raise ValueError("the embedded database has no URL before it is started")
+        return url
+
+    @property
+    def files_path(self) -> Path:
+        return self.files_dir or self.data_dir / "files"
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.model.startswith("simulated/")
+
+    def with_database(self, url: str) -> Self:
+        """The same settings on this database, for instance the embedded one once it runs."""
+        return self.model_copy(update={"database_url": url})
+
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables of a child process; secrets included."""
+        return {
+            f"{PREFIX}{name.upper()}": _as_text(value)
+            for name in type(self).model_fields
+            if (value := getattr(self, name)) is not None
+        }
+
+
+class BadSettings(Complaint):
+    """One line for each setting that is wrong."""
+
+    status = 2
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def load(**options: Any) -> Settings:
+    """The settings of this process: the environment, and over it the options that are not None.
+
+    Raises:
+        BadSettings: with a line for each that is wrong.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        raise BadSettings(sorted({_line(detail, given) for detail in details})) from None
+    if _scheme(settings.broadcast_url or "") == "memory":
+        shown = _shown_name("broadcast_url", given)
+        raise BadSettings([f"{shown} cannot be memory://: API and worker are separate processes"])
+    return settings
+
+
+def check_binding(settings: Settings) -> None:
+    """Refuse to listen where strangers may call; raises BadSettings."""
+    if not settings.insecure and not is_loopback(settings.host):
+        reason = "is reachable from outside and there is no login yet"
+        raise BadSettings([f"{PREFIX}HOST={settings.host} {reason}: choose 127.0.0.1, or allow it with --insecure"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address; of names, only `localhost` is believed."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """A line for each variable with our prefix that is no setting: most likely a slip of the pen."""
+    known = Settings.variables()
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_TESTS_ONLY) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield f"{name} is no setting" + (f": did you mean {close[0]}?" if close else "")
+
+
+def document() -> str:
+    """The text of docs/settings.md."""
+    rows = "\n".join(_row(name, field) for name, field in Settings.variables().items())
+    return (
+        "# Settings\n\n"
+        "Environment variables; an empty one counts as absent. Options of the command line win over them"
+        " (`regatta serve --help`).\nDurations are in seconds. Names in capitals are other settings, without their"
+        f" prefix.\nThis table is made from `app/settings.py`: `python -m app.settings` writes it.\n\n"
+        f"| variable | default | what it is |\n|---|---|---|\n{rows}\n\n"
+        "The keys of model providers are LiteLLM's own variables (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,"
+        " `OLLAMA_API_BASE` …).\n"
+    )
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = _as_text(field.default) if field.default is not None else ""
+    return f"| `{name}` | {f'`{default}`' if default else 'none'} | {field.description}{_choices(field)} |"
+
+
+def _choices(field: FieldInfo) -> str:
+    choices = [f"`{each}`" for each in get_args(field.annotation) if isinstance(each, str)]
+    return f" One of {', '.join(choices)}." if choices else ""
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _line(detail: ErrorDetails, given: Mapping[str, Any]) -> str:
+    name = str(detail["loc"][0])
+    if name not in Settings.model_fields:
+        return f"{name} is no setting"
+    expected = re.sub(r"^(Value error,|Input|String) ", "", detail["msg"]).partition(", unable")[0]
+    return f"{_shown_name(name, given)} {expected}, not {_shown_value(name, detail['input'])}"
+
+
+def _shown_name(name: str, given: Mapping[str, Any]) -> str:
+    return f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
+
+
+def _shown_value(name: str, value: object) -> str:
+    """What was given, unless it may hold a secret, as any URL of a database does."""
+    if Settings.model_fields[name].annotation in {SecretStr, SecretStr | None}:
+        return "what it is"
+    text = str(value)
+    if name.endswith("_url") or name == "search_endpoint":
+        scheme, separator, _ = text.partition("://")
+        return f"{scheme}://…" if separator else "what it is"
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+
+
+_LONGEST_SHOWN: Final = 80
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(), "utf-8")

@@ -1,0 +1,1 @@
+"""What Regatta is about: model, services, ports. It knows no framework."""

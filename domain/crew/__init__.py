@@ -1,0 +1,1 @@
+"""CrewAI and LiteLLM, fenced in: only a worker process may import this package."""

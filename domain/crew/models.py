@@ -1,0 +1,364 @@
+"""Reaches models through LiteLLM: one streamed HTTP request per call, its tokens, its exact cost, its typed failure."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import litellm
+from litellm import exceptions as refusals
+
+from domain.crew.prices import FREE, Prices, TokenCounts, find_prices
+from domain.errors import FailureCode, RunFailed
+from domain.model.ledger import TokenSource
+from domain.model.role import MODEL_PARAMETERS
+from domain.ports import ModelAnswer, ModelRequest, ToolRequest
+
+SIMULATED: Final = "simulated"
+LOCAL_PROVIDERS: Final = frozenset({"ollama", "ollama_chat", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
+PARAMETERS: Final = MODEL_PARAMETERS | {"temperature", "max_tokens", "response_format"}
+_UNIVERSAL: Final = frozenset({"max_tokens", "response_format"})
+BYTES_PER_TOKEN: Final = 4
+"""The rule of thumb for estimates; LiteLLM's own counter would ask a model hub or load a tokenizer on the loop."""
+
+_REFERENCE: Final = "os.environ/"
+"""What LiteLLM would replace by a variable of our environment, which may be a secret."""
+
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_TIMED_OUT, _TOO_MANY, _NOT_FOUND = 408, 429, 404
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Where `openai/…` models are; None means OpenAI itself, or what OPENAI_API_BASE says."""
+
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
+class LiteLLMClient:
+    """The ModelClient port on `litellm.acompletion`; make all calls of a process on one loop."""
+
+    def __init__(self, settings: ModelSettings | None = None) -> None:
+        self._settings = settings or ModelSettings()
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
+        """Stream one answer, as `ModelClient.complete` says; `request.timeout_seconds` limits the whole call."""
+        prices = self._prices(request.model)
+        collected = _Collected(on_text)
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                await self._stream(request, collected)
+        except RunFailed:
+            raise
+        except Exception as error:
+            raise failure_of(error, request) from error
+        return self._answer(request, collected, prices)
+
+    def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
+        """Tokens by the rule of thumb of four bytes each, and their cost; 0 where no price is known."""
+        counts = _estimated(request, text)
+        try:
+            cost = self._prices(request.model).cost(counts)
+        except RunFailed:
+            cost = FREE.cost(counts)
+        return ModelAnswer(
+            text,
+            prompt_tokens=counts.prompt,
+            completion_tokens=counts.completion,
+            token_source=TokenSource.ESTIMATE,
+            cost=cost,
+        )
+
+    def provider_of(self, model: str) -> str:
+        """Who serves the model, "unknown" when LiteLLM does not know."""
+        return _provider(model) or "unknown"
+
+    def supports_tools(self, model: str) -> bool:
+        """Whether tools go to the model natively; a model that nobody knows is given the chance."""
+        provider = _provider(model) or ""
+        for name in (model, model.removeprefix(f"{provider}/")):
+            if name in litellm.model_cost and provider not in LOCAL_PROVIDERS:
+                return bool(litellm.model_cost[name].get("supports_function_calling"))
+        return True
+
+    async def close(self) -> None:
+        """Close LiteLLM's connections, on the loop on which the calls were made, before it ends."""
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
+
+    async def _stream(self, request: ModelRequest, collected: "_Collected") -> None:
+        stream = await self._open(request)
+        try:
+            async for chunk in stream:
+                collected.take(chunk)
+                if collected.finish_reason and isinstance(stream.completion_stream, AsyncIterable):
+                    await _drain(stream, collected)
+                    break
+            else:
+                collected.take_usage(stream.chunks)
+        finally:
+            await stream.aclose()
+
+    async def _open(self, request: ModelRequest) -> Any:
+        parameters = _checked(request.parameters)
+        try:
+            return await litellm.acompletion(**self._arguments(request, parameters))
+        except refusals.UnsupportedParamsError:
+            # Raised before anything is sent. LiteLLM's own `drop_params` would send a second request on a 422.
+            kept = {name: value for name, value in parameters.items() if name in _UNIVERSAL}
+            return await litellm.acompletion(**self._arguments(request, kept))
+
+    def _arguments(self, request: ModelRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            **parameters,
+            "model": request.model,
+            "messages": [dict(message) for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timeout": request.timeout_seconds,
+            "num_retries": 0,  # LiteLLM's retries and the SDK's would hide paid calls
+            "max_retries": 0,
+        }
+        if request.tools:
+            arguments["tools"] = [dict(tool) for tool in request.tools]
+        if self._settings.api_base and _provider(request.model) == "openai":
+            # Without a key of its own, a custom address would be sent the key of the environment.
+            arguments |= {"api_base": self._settings.api_base, "api_key": self._settings.api_key or "none"}
+        elif self._settings.api_key and _provider(request.model) == "openai":
+            arguments["api_key"] = self._settings.api_key
+        return arguments
+
+    def _prices(self, model: str) -> Prices:
+        provider = _provider(model)
+        if provider is None:
+            raise RunFailed(FailureCode.MODEL_UNKNOWN, f"There is no model named {_named(model)}.")
+        if provider == SIMULATED:
+            return FREE
+        prices = find_prices(model, provider)
+        if prices is None and self._is_local(provider):
+            return FREE
+        if prices is None:
+            raise RunFailed(FailureCode.MODEL_UNKNOWN, f"There is no price known for the model {_named(model)}.")
+        return prices
+
+    def _is_local(self, provider: str) -> bool:
+        if provider == "openai":
+            return bool(
+                self._settings.api_base or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL")
+            )
+        return provider in LOCAL_PROVIDERS
+
+    def _answer(self, request: ModelRequest, collected: "_Collected", prices: Prices) -> ModelAnswer:
+        if not collected.text.strip() and not collected.tool_requests:
+            raise _empty(request.model, collected.finish_reason)
+        text, counts, source = collected.text, collected.counts, TokenSource.PROVIDER
+        if counts is None:
+            counts, source = _estimated(request, collected.written), TokenSource.ESTIMATE
+        return ModelAnswer(
+            text,
+            collected.tool_requests,
+            prompt_tokens=counts.prompt,
+            completion_tokens=counts.completion,
+            cached_tokens=counts.cached,
+            reasoning_tokens=counts.reasoning,
+            token_source=source,
+            cost=prices.cost(counts),
+        )
+
+
+class _Collected:
+    """The pieces of one streamed answer put together."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text = on_text
+        self._texts: list[str] = []
+        self._tools: dict[int, dict[str, str]] = {}
+        self.finish_reason: str | None = None
+        self.counts: TokenCounts | None = None
+
+    def take(self, chunk: Any) -> None:
+        if not chunk.choices:
+            return
+        choice = chunk.choices[0]
+        if piece := choice.delta.content:
+            self._texts.append(piece)
+            self._on_text(piece)
+        for position, call in enumerate(choice.delta.tool_calls or ()):
+            self._take_tool(call, position)
+        self.finish_reason = choice.finish_reason or self.finish_reason
+
+    def take_usage(self, chunks: Any) -> None:
+        """Keep the counts that the provider sent: cumulative or in parts, the highest of each is the sum."""
+        for chunk in chunks:
+            usage = chunk.get("usage") if isinstance(chunk, dict) else getattr(chunk, "usage", None)
+            if usage:
+                self.counts = _highest(self.counts, _counts(usage))
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def tool_requests(self) -> list[ToolRequest]:
+        return [
+            ToolRequest(tool["id"] or f"call_{index}", tool["name"], tool["arguments"] or "{}")
+            for index, tool in sorted(self._tools.items())
+            if tool["name"]
+        ]
+
+    @property
+    def written(self) -> str:
+        return self.text + "".join(tool["name"] + tool["arguments"] for tool in self._tools.values())
+
+    def _take_tool(self, call: Any, position: int) -> None:
+        index = call.index if isinstance(call.index, int) else position
+        tool = self._tools.setdefault(index, {"id": "", "name": "", "arguments": ""})
+        tool["id"] = tool["id"] or call.id or ""
+        tool["name"] = tool["name"] or call.function.name or ""
+        tool["arguments"] += call.function.arguments or ""
+
+
+async def _drain(stream: Any, collected: _Collected) -> None:
+    # Read what is left of the provider's own stream: the counts come behind the last word. LiteLLM's wrapper would
+    # count tokens itself where there are none, so that nobody knows whose they are, rebuild and price the answer
+    # and log it: half the CPU of a call, for things that we do ourselves.
+    collected.take_usage(stream.chunks)
+    async for raw in stream.completion_stream:
+        collected.take_usage((raw,))
+
+
+def _counts(usage: Any) -> TokenCounts:
+    prompt, completion = _field(usage, "prompt_tokens_details"), _field(usage, "completion_tokens_details")
+    return TokenCounts(
+        prompt=_number(usage, "prompt_tokens"),
+        completion=_number(usage, "completion_tokens"),
+        cached=_number(prompt, "cached_tokens") or _number(usage, "cache_read_input_tokens"),
+        written=_number(usage, "cache_creation_input_tokens"),
+        reasoning=_number(completion, "reasoning_tokens"),
+    )
+
+
+def _field(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def _number(holder: Any, name: str) -> int:
+    value = _field(holder, name)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _highest(one: TokenCounts | None, other: TokenCounts) -> TokenCounts:
+    if one is None:
+        return other
+    return TokenCounts(
+        max(one.prompt, other.prompt),
+        max(one.completion, other.completion),
+        max(one.cached, other.cached),
+        max(one.written, other.written),
+        max(one.reasoning, other.reasoning),
+    )
+
+
+def _estimated(request: ModelRequest, written: str) -> TokenCounts:
+    asked = json.dumps([*request.messages, *(request.tools or ())], ensure_ascii=False, default=str)
+    return TokenCounts(prompt=estimated_tokens(asked), completion=estimated_tokens(written))
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens the text has; 0 for an empty one."""
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def context_window(model: str) -> int | None:
+    """How many tokens the model reads at most; None when it is not known."""
+    for name in (model, model.partition("/")[2]):
+        if isinstance(limit := litellm.model_cost.get(name, {}).get("max_input_tokens"), int):
+            return limit
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _provider(model: str) -> str | None:
+    if model.startswith(f"{SIMULATED}/"):
+        return SIMULATED
+    if model.startswith(_REFERENCE):
+        return None
+    try:
+        provider: str = litellm.get_llm_provider(model)[1]
+    except refusals.BadRequestError:
+        return None
+    return provider
+
+
+def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in parameters.items():
+        if name not in PARAMETERS or _REFERENCE in json.dumps(value, default=str):
+            raise RunFailed(FailureCode.MODEL_REFUSED, f"The model parameter {_named(name)} is not allowed.")
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def failure_of(error: BaseException, request: ModelRequest) -> RunFailed:
+    """The typed failure that stands for an error of LiteLLM, its SDKs or the transport; without their texts."""
+    model = _named(request.model)
+    if isinstance(error, TimeoutError | refusals.Timeout):
+        return _unavailable(f"The model {model} did not answer within {request.timeout_seconds:g} seconds.")
+    if any(isinstance(cause, json.JSONDecodeError | UnicodeDecodeError) for cause in _chain(error)):
+        return _invalid(f"The model {model} answered with something that cannot be read.")
+    if request.tools and "support tools" in str(error):
+        # These words make CrewAI go on with its text protocol for tools.
+        return RunFailed(FailureCode.MODEL_REFUSED, f"The model {model} does not support tools.")
+    for kind, code, reason in _REFUSALS:
+        if isinstance(error, kind):
+            return RunFailed(code, f"The model {model} {reason}.")
+    return _failure_by_status(model, getattr(error, "status_code", None))
+
+
+_REFUSALS: Final[tuple[tuple[type[Exception], FailureCode, str], ...]] = (
+    (refusals.ContextWindowExceededError, FailureCode.MODEL_REFUSED, "refused a request longer than it can read"),
+    (refusals.ContentPolicyViolationError, FailureCode.MODEL_REFUSED, "refused the request by its content policy"),
+    (refusals.AuthenticationError, FailureCode.MODEL_REFUSED, "did not accept the credentials of this server"),
+    (refusals.PermissionDeniedError, FailureCode.MODEL_REFUSED, "may not be used with the credentials of this server"),
+    (refusals.NotFoundError, FailureCode.MODEL_UNKNOWN, "is not known to its provider"),
+)
+
+
+def _failure_by_status(model: str, status: Any) -> RunFailed:
+    if status == _TOO_MANY:
+        return _unavailable(f"The model {model} takes no more requests for now (HTTP 429).")
+    if status == _NOT_FOUND:
+        return RunFailed(FailureCode.MODEL_UNKNOWN, f"The model {model} is not known to its provider.")
+    if isinstance(status, int) and _CLIENT_ERROR <= status < _SERVER_ERROR and status != _TIMED_OUT:
+        return RunFailed(FailureCode.MODEL_REFUSED, f"The model {model} refused the request (HTTP {status}).")
+    return _unavailable(f"The model {model} cannot be reached or failed to answer.")
+
+
+def _unavailable(message: str) -> RunFailed:
+    return RunFailed(FailureCode.MODEL_UNAVAILABLE, message, retryable=True)
+
+
+def _invalid(message: str) -> RunFailed:
+    return RunFailed(FailureCode.MODEL_ANSWER_INVALID, message, retryable=True)
+
+
+def _empty(model: str, finish_reason: str | None) -> RunFailed:
+    if finish_reason == "content_filter":
+        return RunFailed(FailureCode.MODEL_REFUSED, f"The model {_named(model)} withheld its answer.")
+    return _invalid(f"The model {_named(model)} gave an empty answer.")
+
+
+def _named(model: str) -> str:
+    """The name as a message shows it: short, and on one line."""
+    return repr(model[:100])
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

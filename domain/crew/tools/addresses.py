@@ -1,0 +1,109 @@
+"""Keeps tools away from private networks: names are resolved here, and connections go to the address checked.
+
+Checking a name and then connecting by name would resolve twice, and the second answer may be another one. So the
+transports below put the checked address into the request, and leave the name in the Host header and in TLS.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Collection
+from typing import Final
+
+import httpx
+
+from domain.crew.tools.watched import ToolFault
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_SCHEMES: Final = frozenset({"http", "https"})
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address belongs to the public internet, also where it carries an IPv4 address inside."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inside = _carried(address)
+        if inside is not None:
+            return is_public(inside)
+        if address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+class AddressGuard:
+    """Decides where tools may connect to."""
+
+    def __init__(self, allowed_private_hosts: Collection[str] = ()) -> None:
+        self._allowed = frozenset(host.lower().rstrip(".") for host in allowed_private_hosts)
+
+    def checked_address(self, url: httpx.URL) -> str:
+        """An address to connect to for this URL; blocks while the name is resolved.
+
+        Raises:
+            ToolFault: the scheme is another one than http(s), the name does not resolve, or an address is private.
+        """
+        host = url.host.lower().rstrip(".")
+        if url.scheme not in _SCHEMES or not host:
+            raise ToolFault("only http and https addresses can be opened.")
+        found = _resolve(host, url.port or (443 if url.scheme == "https" else 80))
+        for address in found:
+            if not (is_public(address) or {host, str(address)} & self._allowed):
+                raise ToolFault(f"the host {host[:100]} is not on the public internet.")
+        return str(found[0])
+
+    def pinned(self, request: httpx.Request) -> httpx.Request:
+        """The request, to be sent to the checked address under its own name."""
+        host = request.url.host
+        address = self.checked_address(request.url)
+        headers = httpx.Headers(request.headers)
+        headers["host"] = request.url.netloc.decode()
+        return httpx.Request(
+            request.method,
+            request.url.copy_with(host=address),
+            headers=headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": host},
+        )
+
+
+def _resolve(host: str, port: int) -> list[Address]:
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ToolFault(f"the host {host[:100]} cannot be found.") from error
+    # A scope id ("fe80::1%eth0") marks a link-local address; without it, the check sees just that.
+    return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
+
+
+class GuardedTransport(httpx.HTTPTransport):
+    """A blocking transport that asks the guard before each request, redirected ones included."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        super().__init__(trust_env=False)
+        self._guard = guard
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return super().handle_request(self._guard.pinned(request))
+
+
+class AsyncGuardedTransport(httpx.AsyncHTTPTransport):
+    """The same for a loop; names are resolved in a thread."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        super().__init__(trust_env=False)
+        self._guard = guard
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await super().handle_async_request(await asyncio.to_thread(self._guard.pinned, request))

@@ -1,0 +1,1 @@
+"""The things of the domain and their rules: pure data and pure functions."""

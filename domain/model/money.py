@@ -1,0 +1,20 @@
+"""Money: exact amounts with their currency."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+CURRENCY = "USD"
+"""Models are priced in US dollars, so everything else is too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An exact amount; stored as NUMERIC(24, 12)."""
+
+    amount: Decimal
+    currency: str = CURRENCY
+
+
+def in_dollars(amount: Decimal | None) -> Money | None:
+    """The amount as Money; None stays None, which means unlimited where a limit is expected."""
+    return None if amount is None else Money(amount)

@@ -1,0 +1,100 @@
+"""From a snapshot and inputs to the task executions of a run: pure rules, no I/O."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from domain.errors import MissingInputs, NoActiveRole
+from domain.model.execution import Execution, TaskExecution
+from domain.model.identity import TaskExecutionId, TaskId, new_id
+from domain.model.revision import TeamSnapshot
+from domain.model.role import Role, most_senior
+from domain.model.role_tasks import written_for
+from domain.model.task import Task, fill, in_order, placeholders
+
+
+def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
+    """The task executions of a run, in the order in which they are to be run.
+
+    Raises:
+        NoActiveRole: nobody is there to do the work.
+        MissingInputs: a placeholder of a task has no input.
+    """
+    active = [role for role in snapshot.roles if role.is_active]
+    if not active:
+        raise NoActiveRole
+    if not snapshot.tasks:
+        return [_from_role(role, position, execution) for position, role in enumerate(active)]
+    check_inputs(snapshot.tasks, execution.inputs)
+    return _from_tasks(snapshot, active, execution)
+
+
+def check_inputs(tasks: Sequence[Task], inputs: dict[str, Any]) -> None:
+    """Raises MissingInputs, naming them all, when a placeholder has no input."""
+    texts = (text for task in tasks for text in (task.description, task.expected_output))
+    missing = [name for name in placeholders(texts) if name not in inputs]
+    if missing:
+        raise MissingInputs(missing)
+
+
+def _from_tasks(snapshot: TeamSnapshot, active: Sequence[Role], execution: Execution) -> list[TaskExecution]:
+    ids = {task.id: TaskExecutionId(new_id()) for task in snapshot.tasks}
+    waiting: dict[TaskId, list[TaskExecutionId]] = {task.id: [] for task in snapshot.tasks}
+    for dependency in snapshot.dependencies:
+        waiting[dependency.task_id].append(ids[dependency.depends_on_id])
+    return [
+        _from_task(task, position, match_role(task, active), execution, ids[task.id], waiting[task.id])
+        for position, task in enumerate(in_order(snapshot.tasks, snapshot.dependencies))
+    ]
+
+
+def match_role(task: Task, active: Sequence[Role]) -> Role:
+    """The task's own role if it is active; else the one with most of the needed skills, then the most senior."""
+    own = next((role for role in active if role.id == task.role_id), None)
+    if own:
+        return own
+    needed = {skill.casefold() for skill in task.required_skills}
+    fit = {role.id: len(needed.intersection(skill.casefold() for skill in role.skills)) for role in active}
+    best = max(fit.values())
+    chosen = most_senior([role for role in active if fit[role.id] == best])
+    if chosen is None:
+        raise NoActiveRole
+    return chosen
+
+
+def _from_task(
+    task: Task,
+    position: int,
+    role: Role,
+    execution: Execution,
+    identifier: TaskExecutionId,
+    waits_for: list[TaskExecutionId],
+) -> TaskExecution:
+    return TaskExecution(
+        tenant_id=execution.tenant_id,
+        execution_id=execution.id,
+        position=position,
+        name=task.name,
+        description=fill(task.description, execution.inputs),
+        expected_output=fill(task.expected_output, execution.inputs),
+        role_id=role.id,
+        role_title=role.title,
+        task_id=task.id,
+        waits_for=waits_for,
+        max_attempts=task.max_attempts,
+        id=identifier,
+    )
+
+
+def _from_role(role: Role, position: int, execution: Execution) -> TaskExecution:
+    written = written_for(role, execution.inputs)
+    return TaskExecution(
+        tenant_id=execution.tenant_id,
+        execution_id=execution.id,
+        position=position,
+        name=written.name,
+        description=written.description,
+        expected_output=written.expected_output,
+        role_id=role.id,
+        role_title=role.title,
+        max_attempts=2,
+    )

@@ -1,0 +1,69 @@
+"""Limits that every input keeps, and the collector that tells all broken ones at once."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from domain.errors import Invalid, Problem
+
+MAX_NAME = 200
+MAX_TEXT = 20_000
+MAX_ITEMS = 100
+MAX_JSON = 64_000
+MAX_AMOUNT = Decimal(10) ** 11
+"""NUMERIC(24, 12) has twelve digits before the point; one is left for sums."""
+
+
+class Rules:
+    """Collects broken rules under a path; `hold` raises them together."""
+
+    def __init__(self, *under: str) -> None:
+        self.under = under
+        self.problems: list[Problem] = []
+
+    def require(self, condition: object, message: str, *path: str) -> None:
+        if not condition:
+            self.refuse(message, *path)
+
+    def refuse(self, message: str, *path: str) -> None:
+        self.problems.append(Problem(message, (*self.under, *path)))
+
+    def name(self, value: str, *path: str) -> None:
+        self.require(value.strip(), "A name is required.", *path)
+        self.require(len(value) <= MAX_NAME, f"At most {MAX_NAME} characters.", *path)
+        self.require(value.isprintable(), "Control characters are not allowed in a name.", *path)
+
+    def text(self, value: str | None, *path: str) -> None:
+        self.require(len(value or "") <= MAX_TEXT, f"At most {MAX_TEXT} characters.", *path)
+        self.require("\x00" not in (value or ""), "The character U+0000 is not allowed.", *path)
+
+    def texts(self, values: Sequence[str], *path: str) -> None:
+        self.require(len(values) <= MAX_ITEMS, f"At most {MAX_ITEMS} entries.", *path)
+        for index, value in enumerate(values[:MAX_ITEMS]):
+            self.require(value.strip(), "An entry must not be empty.", *path, str(index))
+            self.require(len(value) <= MAX_NAME * 5, f"At most {MAX_NAME * 5} characters.", *path, str(index))
+            self.require("\x00" not in value, "The character U+0000 is not allowed.", *path, str(index))
+
+    def between(self, value: float | None, low: float, high: float, *path: str) -> None:
+        inside = value is None or low <= value <= high
+        self.require(inside, f"Must be between {low} and {high}.", *path)
+
+    def amount(self, value: Decimal | None, *path: str) -> None:
+        inside = value is None or (value.is_finite() and 0 <= value < MAX_AMOUNT)
+        self.require(inside, "An amount is zero or more and below 100 billion.", *path)
+
+    def document(self, value: Any, *path: str) -> None:
+        """A JSON value of bounded size, without the U+0000 that PostgreSQL cannot store."""
+        try:
+            text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+        except (ValueError, TypeError, RecursionError):
+            self.refuse("This is no JSON value.", *path)
+            return
+        self.require(len(text) <= MAX_JSON, f"At most {MAX_JSON} characters of JSON.", *path)
+        self.require("\\u0000" not in text, "The character U+0000 is not allowed.", *path)
+
+    def hold(self) -> None:
+        """Raise Invalid with every problem found; return when there is none."""
+        if self.problems:
+            raise Invalid(self.problems)

@@ -1,0 +1,93 @@
+"""Teams: roles and tasks under a process, with settings of their own."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from domain.model.identity import (
+    PrincipalId,
+    ProjectId,
+    RevisionId,
+    RoleId,
+    TeamId,
+    TenantId,
+    new_id,
+    utc_now,
+)
+from domain.model.rules import Rules
+
+EXECUTION_TIMEOUT_SECONDS = 1800.0
+EXECUTION_TIMEOUT_CAP_SECONDS = 3600.0
+TASK_TIMEOUT_SECONDS = 600.0
+MAX_ITERATIONS = 5
+MAX_ITERATIONS_CAP = 50
+
+
+class Process(Enum):
+    """How the tasks of a team are run."""
+
+    SEQUENTIAL = "SEQUENTIAL"
+    PARALLEL = "PARALLEL"
+    HIERARCHICAL = "HIERARCHICAL"
+    COLLABORATIVE = "COLLABORATIVE"
+
+
+class TeamStatus(Enum):
+    """Whether an execution of the team is under way."""
+
+    IDLE = "IDLE"
+    RUNNING = "RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class TeamSettings:
+    """Defaults for the executions of a team; durations in seconds."""
+
+    max_iterations: int = MAX_ITERATIONS
+    execution_timeout_seconds: float = EXECUTION_TIMEOUT_SECONDS
+    task_timeout_seconds: float = TASK_TIMEOUT_SECONDS
+
+
+@dataclass(slots=True)
+class Team:
+    """Roles + tasks + a process.
+
+    `revision_id` names the immutable revision of the current definition; None after an edit, until the
+    next kickoff makes one.
+    """
+
+    tenant_id: TenantId
+    project_id: ProjectId
+    name: str
+    description: str = ""
+    process: Process = Process.SEQUENTIAL
+    manager_id: RoleId | None = None
+    max_iterations: int = MAX_ITERATIONS
+    execution_timeout_seconds: float = EXECUTION_TIMEOUT_SECONDS
+    task_timeout_seconds: float = TASK_TIMEOUT_SECONDS
+    revision_id: RevisionId | None = None
+    id: TeamId = field(default_factory=lambda: TeamId(new_id()))
+    version: int = 1
+    created_at: datetime = field(default_factory=utc_now)
+    updated_at: datetime = field(default_factory=utc_now)
+    created_by: PrincipalId | None = None
+    archived_at: datetime | None = None
+
+    @property
+    def settings(self) -> TeamSettings:
+        return TeamSettings(
+            self.max_iterations,
+            self.execution_timeout_seconds,
+            self.task_timeout_seconds,
+        )
+
+    def check(self) -> None:
+        """Hold the rules of a team; raises Invalid with every broken one."""
+        rules = Rules()
+        rules.name(self.name, "name")
+        rules.text(self.description, "description")
+        rules.between(self.max_iterations, 1, MAX_ITERATIONS_CAP, "settings", "maxIterations")
+        cap = EXECUTION_TIMEOUT_CAP_SECONDS
+        rules.between(self.execution_timeout_seconds, 1, cap, "settings", "executionTimeoutSeconds")
+        rules.between(self.task_timeout_seconds, 1, cap, "settings", "taskTimeoutSeconds")
+        rules.hold()

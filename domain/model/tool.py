@@ -1,0 +1,62 @@
+"""Tools: what a role may use besides its model."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from domain.model.identity import PrincipalId, ProjectId, RoleId, TenantId, ToolId, new_id, utc_now
+from domain.model.rules import Rules
+
+
+class ToolKind(Enum):
+    """Which implementation stands behind a tool."""
+
+    CALCULATOR = "CALCULATOR"
+    HTTP_GET = "HTTP_GET"
+    WEB_SEARCH = "WEB_SEARCH"
+    FILE_READER = "FILE_READER"
+    FILE_WRITER = "FILE_WRITER"
+    MCP_SERVER = "MCP_SERVER"
+    CREWAI_TOOL = "CREWAI_TOOL"
+
+
+REQUIRED_CONFIGURATION = {ToolKind.MCP_SERVER: "url", ToolKind.CREWAI_TOOL: "class_name"}
+
+
+@dataclass(slots=True)
+class Tool:
+    """Something a role may use. `configuration` holds what its kind needs; never a secret."""
+
+    tenant_id: TenantId
+    project_id: ProjectId
+    name: str
+    kind: ToolKind
+    description: str = ""
+    configuration: dict[str, Any] = field(default_factory=dict)
+    id: ToolId = field(default_factory=lambda: ToolId(new_id()))
+    version: int = 1
+    created_at: datetime = field(default_factory=utc_now)
+    updated_at: datetime = field(default_factory=utc_now)
+    created_by: PrincipalId | None = None
+    archived_at: datetime | None = None
+
+    def check(self) -> None:
+        """Hold the rules of a tool; raises Invalid with every broken one."""
+        rules = Rules()
+        rules.name(self.name, "name")
+        rules.text(self.description, "description")
+        rules.document(self.configuration, "configuration")
+        needed = REQUIRED_CONFIGURATION.get(self.kind)
+        present = needed is None or isinstance(self.configuration.get(needed), str)
+        rules.require(present, f"A {self.kind.value} needs the text '{needed}'.", "configuration", needed or "")
+        rules.hold()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleTool:
+    """The role may use the tool."""
+
+    tenant_id: TenantId
+    role_id: RoleId
+    tool_id: ToolId

@@ -1,0 +1,428 @@
+"""What the domain needs of the outside: storage, hints, the queue, models and the runner of tasks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from domain.events import ExecutionEvent
+from domain.model.execution import Execution, ExecutionStatus, TaskExecution
+from domain.model.identity import ExecutionId, RevisionId, RoleId, TaskExecutionId, TaskId, TeamId, TenantId
+from domain.model.ledger import LedgerEntry, TokenSource, Usage
+from domain.model.page import Page, PageRequest
+from domain.model.project import Project
+from domain.model.revision import TeamRevision, TeamSnapshot
+from domain.model.role import Role
+from domain.model.task import Task
+from domain.model.team import Team
+from domain.model.tool import Tool
+
+E = TypeVar("E")
+
+# ---------------------------------------------------------------- storage: writing
+
+
+class Repository(Protocol[E]):
+    """Things of one kind, of one tenant."""
+
+    async def get(self, identifier: UUID) -> E:
+        """The thing; raises NotFound."""
+        ...
+
+    async def add(self, entity: E) -> None:
+        """Insert; raises NameTaken, or NotFound for a reference to nothing."""
+        ...
+
+    async def update(self, entity: E) -> E:
+        """Write the thing if it still has `entity.version`; returns it with the next version.
+
+        Raises StaleVersion when somebody else changed it, NotFound, NameTaken.
+        """
+        ...
+
+
+class TeamDefinitions(Protocol):
+    """What belongs to a team beyond its own row."""
+
+    async def lock(self, team_id: TeamId) -> Team:
+        """The team, locked until the end of the unit of work; raises NotFound."""
+        ...
+
+    async def snapshot(self, team_id: TeamId) -> TeamSnapshot:
+        """The team with its roles, tasks, dependencies and tools, without archived ones; raises NotFound."""
+        ...
+
+    async def mark_changed(self, team_ids: Sequence[TeamId]) -> None:
+        """Forget the current revision: the next kickoff makes a new one. Locks the teams."""
+        ...
+
+    async def teams_using(self, tool_id: UUID) -> Sequence[TeamId]:
+        """The teams with a role that may use the tool."""
+        ...
+
+    async def set_dependencies(self, task: Task, depends_on: Sequence[TaskId]) -> None:
+        """Replace what the task waits for; raises NotFound for a task that is not of its team."""
+        ...
+
+    async def set_tools(self, role: Role, tool_ids: Sequence[UUID]) -> None:
+        """Replace the tools of the role; raises NotFound for a tool that is not of its project."""
+        ...
+
+    async def find_revision(self, revision_id: RevisionId) -> TeamRevision | None: ...
+
+    async def keep_revision(self, team_id: TeamId, content: str, content_hash: str) -> RevisionId:
+        """The revision of the team with this content, made if there is none, and set as the current one."""
+        ...
+
+
+class Executions(Protocol):
+    """Executions as mutations need them."""
+
+    async def get(self, identifier: UUID) -> Execution:
+        """The execution; raises NotFound."""
+        ...
+
+    async def lock(self, identifier: UUID) -> Execution:
+        """The execution, locked until the end of the unit of work; raises NotFound."""
+        ...
+
+    async def add(self, execution: Execution, tasks: Sequence[TaskExecution]) -> None: ...
+
+    async def save(self, execution: Execution, expected: ExecutionStatus) -> None:
+        """Write the state of a locked execution; raises InvalidTransition when it is not `expected` any more."""
+        ...
+
+    async def cancel_pending_tasks(self, execution_id: ExecutionId) -> None: ...
+
+    async def append_events(self, events: Sequence[ExecutionEvent]) -> None:
+        """Number and insert events of one execution, in this unit of work."""
+        ...
+
+
+class IdempotencyKeys(Protocol):
+    """Keys of requests that must not be carried out twice."""
+
+    async def claim(self, key: str, request_hash: str) -> UUID | None:
+        """None when the key is new (it is now taken), else the result of the first request.
+
+        Waits for a request with the same key that is under way. Raises IdempotencyConflict.
+        """
+        ...
+
+    async def keep_result(self, key: str, result: UUID) -> None: ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction; leaving it without `commit` rolls back."""
+
+    @property
+    def tenant_id(self) -> TenantId: ...
+    @property
+    def projects(self) -> Repository[Project]: ...
+    @property
+    def teams(self) -> Repository[Team]: ...
+    @property
+    def roles(self) -> Repository[Role]: ...
+    @property
+    def tasks(self) -> Repository[Task]: ...
+    @property
+    def tools(self) -> Repository[Tool]: ...
+    @property
+    def definitions(self) -> TeamDefinitions: ...
+    @property
+    def executions(self) -> Executions: ...
+    @property
+    def idempotency(self) -> IdempotencyKeys: ...
+
+    async def commit(self) -> None: ...
+
+
+class UnitsOfWork(Protocol):
+    """Opens units of work."""
+
+    def __call__(self, tenant_id: TenantId) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+
+# ---------------------------------------------------------------- storage: reading
+
+
+class Reader(Protocol):
+    """Batched questions of the graph, each one statement, always within one tenant."""
+
+    async def by_ids(self, kind: type[E], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, E]:
+        """The things that exist among the ids."""
+        ...
+
+    async def children(
+        self, kind: type[E], tenant_id: TenantId, parent: str, ids: Sequence[UUID], order: Sequence[str]
+    ) -> Mapping[UUID, Sequence[E]]:
+        """For each id the things whose field `parent` has it, without archived ones, in order."""
+        ...
+
+    async def pages(
+        self, kind: type[E], tenant_id: TenantId, parent: str, ids: Sequence[UUID], request: PageRequest
+    ) -> Mapping[UUID, Page[E]]:
+        """For each id one page of the things whose field `parent` has it; raises Invalid for a bad cursor."""
+        ...
+
+    async def usage(self, tenant_id: TenantId, by: str, ids: Sequence[UUID]) -> Mapping[UUID, Usage]:
+        """For each id the sum over the ledger entries whose field `by` has it."""
+        ...
+
+    async def tools_by_role(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Tool]]: ...
+
+    async def dependencies_by_task(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Task]]: ...
+
+    async def activity_by_team(
+        self, tenant_id: TenantId, ids: Sequence[UUID]
+    ) -> Mapping[UUID, tuple[bool, datetime | None]]:
+        """For each team whether an execution is under way, and when one was last kicked off."""
+        ...
+
+    async def events(
+        self, tenant_id: TenantId, execution_id: ExecutionId, after: int, limit: int
+    ) -> Sequence[ExecutionEvent]:
+        """The stored events behind a sequence number, in order."""
+        ...
+
+    async def event_pages(
+        self, tenant_id: TenantId, ids: Sequence[UUID], request: PageRequest
+    ) -> Mapping[UUID, Page[ExecutionEvent]]:
+        """For each execution one page of its events in the order of their sequence."""
+        ...
+
+    async def activity(
+        self, tenant_id: TenantId, project_id: UUID, since: datetime, limit: int
+    ) -> Sequence[tuple[Execution, int]]:
+        """The project's executions that are under way or ended after `since`, each with its last sequence."""
+        ...
+
+
+# ---------------------------------------------------------------- a run and its journal
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Which run of which execution: every write of a run is conditional on its epoch."""
+
+    tenant_id: TenantId
+    project_id: UUID
+    execution_id: ExecutionId
+    epoch: int
+
+
+@dataclass(slots=True)
+class Change:
+    """What one run wants committed together; `execution` moves from `expected` when given."""
+
+    ownership: Ownership
+    events: list[ExecutionEvent] = field(default_factory=list)
+    task_executions: list[TaskExecution] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    execution: Execution | None = None
+    expected: ExecutionStatus | None = None
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A run's whole plan, read when a worker took it."""
+
+    execution: Execution
+    tasks: list[TaskExecution]
+    snapshot: TeamSnapshot
+    ownership: Ownership
+
+
+class RunStore(Protocol):
+    """Storage as a worker needs it."""
+
+    async def claim(self, tenant_id: TenantId, execution_id: ExecutionId, worker_id: str) -> Claimed | None:
+        """Take the execution under a new epoch; None when it is final already.
+
+        A QUEUED one becomes RUNNING; one that is CANCELLING stays so, for the caller to end it.
+        """
+        ...
+
+    async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
+        """Write all changes in one transaction; False for each whose epoch or expected status is gone."""
+        ...
+
+    async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
+        """The executions of this worker that are asked to stop."""
+        ...
+
+    async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
+        """Executions that are QUEUED since before `moment`: their enqueueing may have been lost."""
+        ...
+
+
+class Workers(Protocol):
+    """The workers that are alive, by their heartbeats."""
+
+    async def beat(self, worker_id: str) -> None: ...
+
+    async def lost(self, silent_seconds: float) -> Sequence[str]:
+        """Workers that were silent for so long and did not say goodbye."""
+        ...
+
+    async def leave(self, worker_id: str) -> None: ...
+
+
+class ExecutionQueue(Protocol):
+    """Hands executions to the workers, durably."""
+
+    async def enqueue(self, tenant_id: TenantId, execution_id: ExecutionId) -> None:
+        """Safe to repeat: the same execution is run once. Raises Unavailable."""
+        ...
+
+
+# ---------------------------------------------------------------- hints
+
+
+class Listener(Protocol):
+    """Hears of one topic."""
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """True when hinted since the last wait, False when the time is over."""
+        ...
+
+
+class Hints(Protocol):
+    """Tells other processes that there is something new to read. A hint may be lost; it carries no data.
+
+    Topics: `execution:<uuid>`, `project:<uuid>`, `commands`.
+    """
+
+    async def publish(self, topics: Sequence[str]) -> None:
+        """Never raises for a broken transport."""
+        ...
+
+    def listen(self, topic: str) -> AbstractContextManager[Listener]: ...
+
+
+COMMANDS = "commands"
+"""The topic on which workers hear that an execution should stop."""
+
+
+def execution_topic(execution_id: UUID) -> str:
+    return f"execution:{execution_id}"
+
+
+def project_topic(project_id: UUID) -> str:
+    return f"project:{project_id}"
+
+
+# ---------------------------------------------------------------- models and the runner of tasks
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call: messages and tools in OpenAI's shape, `model` a LiteLLM name, the time limit in seconds."""
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None
+    parameters: Mapping[str, Any]
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """A model's wish to use a tool; `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(slots=True)
+class ModelAnswer:
+    """What came back from one call; counts in tokens, cost in dollars."""
+
+    text: str
+    tool_requests: Sequence[ToolRequest] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    token_source: TokenSource = TokenSource.PROVIDER
+    cost: Decimal = Decimal(0)
+
+
+class ModelClient(Protocol):
+    """Reaches models. Exactly one HTTP request per call: whoever retries, sees each attempt."""
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
+        """Stream the answer: `on_text` gets each piece of text as it comes, on the loop's thread.
+
+        Raises RunFailed with a MODEL_… code. Cancelling closes the connection.
+        """
+        ...
+
+    def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
+        """Tokens and cost of a call that did not end: counted here, marked as an estimate."""
+        ...
+
+    def provider_of(self, model: str) -> str:
+        """Who serves the model, for the ledger; never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class TaskWork:
+    """All that is needed to carry out one attempt at a task."""
+
+    ownership: Ownership
+    team_id: TeamId
+    task: TaskExecution
+    role: Role
+    tools: Sequence[Tool]
+    context: str
+    model: str
+    max_iterations: int
+    timeout_seconds: float
+    calls: int = 0
+    is_abandoned: bool = False
+
+    @property
+    def task_execution_id(self) -> TaskExecutionId:
+        return self.task.id
+
+    @property
+    def role_id(self) -> RoleId:
+        return self.role.id
+
+
+class RunSink(Protocol):
+    """Takes what happens inside a run; returns at once, may be called from any thread."""
+
+    def emit(self, event: ExecutionEvent) -> None: ...
+
+    def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
+
+
+class ModelGateway(Protocol):
+    """The one way to a model: it accounts for every call."""
+
+    async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
+        """Call the model for this work. Raises RunFailed; CancelledError when the work was abandoned."""
+        ...
+
+    def cancel(self, execution_id: ExecutionId) -> None:
+        """Close every call in flight of the execution, each booked as cancelled; only on the loop's thread."""
+        ...
+
+
+class TaskRunner(Protocol):
+    """Carries out tasks with an agent framework."""
+
+    async def run(self, work: TaskWork, sink: RunSink) -> str:
+        """The output of the task. Raises RunFailed.
+
+        Cancelling it returns at once: model calls in flight are closed, a tool in flight is abandoned and
+        its result is discarded; the work makes no further call.
+        """
+        ...

@@ -1,0 +1,73 @@
+"""Use cases that move crews in from CrewAI's own files and out again."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.model.crew_files import CrewFiles, Unrepresented, parse_crew, render_crew
+from domain.model.identity import PrincipalId, ProjectId, TeamId, TenantId
+from domain.model.page import Condition, Operator, PageRequest
+from domain.model.role import Role
+from domain.model.task import Task
+from domain.model.team import Team
+from domain.model.tool import Tool
+from domain.ports import Reader, UnitsOfWork
+from domain.services.copies import add_team
+
+
+@dataclass(frozen=True, slots=True)
+class CrewImport:
+    """The team that was made, and what of the files it cannot represent."""
+
+    team: Team
+    unrepresented: list[Unrepresented]
+
+
+class ImportCrew:
+    """Makes a team of `agents.yaml` and `tasks.yaml`. Tools are matched by the names of the project's tools."""
+
+    def __init__(self, units: UnitsOfWork, reader: Reader) -> None:
+        self.units = units
+        self.reader = reader
+
+    async def __call__(
+        self,
+        tenant_id: TenantId,
+        project_id: UUID,
+        name: str,
+        agents_yaml: str,
+        tasks_yaml: str,
+        by: PrincipalId | None = None,
+    ) -> CrewImport:
+        """Raises Invalid, NotFound for the project, Archived, NameTaken, DependencyCycle."""
+        tools = await self._tools(tenant_id, project_id)
+        parsed = parse_crew(agents_yaml, tasks_yaml, tenant_id, ProjectId(project_id), name, tools)
+        made: list[Team | Role | Task] = [parsed.snapshot.team, *parsed.snapshot.roles, *parsed.snapshot.tasks]
+        for thing in made:
+            thing.created_by = by
+        async with self.units(tenant_id) as unit:
+            await add_team(unit, parsed.snapshot)
+            await unit.commit()
+        return CrewImport(parsed.snapshot.team, list(parsed.unrepresented))
+
+    async def _tools(self, tenant_id: TenantId, project_id: UUID) -> list[Tool]:
+        """The first hundred tools of the project by name; more are not matched."""
+        wanted = PageRequest(
+            first=100,
+            order_by="name",
+            descending=False,
+            conditions=(Condition("archived_at", Operator.IS_NULL, value=True),),
+        )
+        pages = await self.reader.pages(Tool, tenant_id, "project_id", [project_id], wanted)
+        return list(pages[project_id].items)
+
+
+class ExportCrew:
+    """Writes a team as `agents.yaml` and `tasks.yaml`."""
+
+    def __init__(self, units: UnitsOfWork) -> None:
+        self.units = units
+
+    async def __call__(self, tenant_id: TenantId, team_id: UUID) -> CrewFiles:
+        """Raises NotFound."""
+        async with self.units(tenant_id) as unit:
+            return render_crew(await unit.definitions.snapshot(TeamId(team_id)))

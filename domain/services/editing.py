@@ -1,0 +1,184 @@
+"""Use cases on projects, teams, roles, tasks and tools: create, update, archive, restore.
+
+What is the same for all kinds stands once, in `Editing`; what differs (who has to be unharmed, and whose
+revision changes) is a `Kind`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from domain.errors import Archived, Invalid, StaleVersion
+from domain.model.identity import TaskId, TeamId, TenantId, utc_now
+from domain.model.project import Project
+from domain.model.role import Role, check_supervisors
+from domain.model.task import Task, check_dependencies
+from domain.model.team import Team
+from domain.model.tool import Tool
+from domain.ports import Repository, UnitOfWork, UnitsOfWork
+
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool)
+
+MAX_PARTS = 100
+"""The most roles, and the most tasks, that a team may have: these lists are not paged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """References to other things, replaced as a whole; None leaves them as they are."""
+
+    tool_ids: Sequence[UUID] | None = None
+    depends_on: Sequence[TaskId] | None = None
+
+
+NO_LINKS = Links()
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Thing]):
+    """What differs between kinds.
+
+    `enter` checks that the parents are there and open, and locks what the rules span; `settle` writes links,
+    checks the neighbours and forgets revisions that are out of date.
+    """
+
+    repository: Callable[[UnitOfWork], Repository[Thing]]
+    enter: Callable[[UnitOfWork, Thing], Awaitable[None]]
+    settle: Callable[[UnitOfWork, Thing, Links], Awaitable[None]]
+
+
+class Editing(Generic[Thing]):
+    """The use cases of one kind.
+
+    All raise NotFound for an unknown id or reference, Invalid for broken rules, NameTaken, Archived for a
+    thing (or a parent) that is archived, DependencyCycle and SupervisorCycle.
+    """
+
+    def __init__(self, units: UnitsOfWork, kind: Kind[Thing]) -> None:
+        self.units = units
+        self.kind: Kind[Thing] = kind
+
+    async def create(self, thing: Thing, links: Links = NO_LINKS) -> Thing:
+        thing.check()
+        async with self.units(thing.tenant_id) as unit:
+            await self.kind.enter(unit, thing)
+            await self.kind.repository(unit).add(thing)
+            await self.kind.settle(unit, thing, links)
+            await unit.commit()
+        return thing
+
+    async def update(
+        self, tenant_id: TenantId, identifier: UUID, version: int, changes: Mapping[str, Any], links: Links = NO_LINKS
+    ) -> Thing:
+        """Change some fields; also raises StaleVersion when `version` is not the current one."""
+        async with self.units(tenant_id) as unit:
+            current = await self.kind.repository(unit).get(identifier)
+            if current.version != version:
+                raise StaleVersion(type(current).__name__, version, current.version)
+            if current.archived_at:
+                raise Archived(type(current).__name__)
+            return await self._save(unit, replace(current, **changes), links)
+
+    async def archive(self, tenant_id: TenantId, identifier: UUID) -> Thing:
+        """Take out of use, keeping history; a thing that is archived already stays as it is."""
+        async with self.units(tenant_id) as unit:
+            current = await self.kind.repository(unit).get(identifier)
+            if current.archived_at:
+                return current
+            return await self._save(unit, replace(current, archived_at=utc_now()))
+
+    async def restore(self, tenant_id: TenantId, identifier: UUID) -> Thing:
+        """Take back into use; a thing that is not archived stays as it is."""
+        async with self.units(tenant_id) as unit:
+            current = await self.kind.repository(unit).get(identifier)
+            if not current.archived_at:
+                return current
+            return await self._save(unit, replace(current, archived_at=None))
+
+    async def _save(self, unit: UnitOfWork, wanted: Thing, links: Links = NO_LINKS) -> Thing:
+        wanted.check()
+        await self.kind.enter(unit, wanted)
+        saved = await self.kind.repository(unit).update(wanted)
+        await self.kind.settle(unit, saved, links)
+        await unit.commit()
+        return saved
+
+
+async def _open_project(unit: UnitOfWork, project_id: UUID) -> None:
+    if (await unit.projects.get(project_id)).archived_at:
+        raise Archived("Project")
+
+
+async def _open_team(unit: UnitOfWork, team_id: TeamId) -> None:
+    """The team, locked: rules that span its parts hold while two people edit it."""
+    team = await unit.definitions.lock(team_id)
+    if team.archived_at:
+        raise Archived("Team")
+
+
+async def _enter_project(_unit: UnitOfWork, _project: Project) -> None:
+    """A project has no parent that could be closed."""
+
+
+async def _settle_project(_unit: UnitOfWork, _project: Project, _links: Links) -> None:
+    """A project's own fields are in no revision."""
+
+
+async def _enter_team(unit: UnitOfWork, team: Team) -> None:
+    await _open_project(unit, team.project_id)
+
+
+async def _settle_team(unit: UnitOfWork, team: Team, _links: Links) -> None:
+    if team.manager_id is not None and (await unit.roles.get(team.manager_id)).team_id != team.id:
+        raise Invalid.at("The manager has to be a role of this team.", "managerId")
+    await unit.definitions.mark_changed([team.id])
+
+
+async def _enter_role(unit: UnitOfWork, role: Role) -> None:
+    await _open_team(unit, role.team_id)
+    if role.supervisor_id is not None and (await unit.roles.get(role.supervisor_id)).team_id != role.team_id:
+        raise Invalid.at("The supervisor has to be a role of the same team.", "supervisorId")
+
+
+async def _settle_role(unit: UnitOfWork, role: Role, links: Links) -> None:
+    if links.tool_ids is not None:
+        await unit.definitions.set_tools(role, links.tool_ids)
+    roles = (await unit.definitions.snapshot(role.team_id)).roles
+    if len(roles) > MAX_PARTS:
+        raise Invalid.at(f"A team has at most {MAX_PARTS} roles.", "teamId")
+    check_supervisors(roles)
+    await unit.definitions.mark_changed([role.team_id])
+
+
+async def _enter_task(unit: UnitOfWork, task: Task) -> None:
+    await _open_team(unit, task.team_id)
+    if task.role_id is not None and (await unit.roles.get(task.role_id)).team_id != task.team_id:
+        raise Invalid.at("The role has to be one of the same team.", "roleId")
+
+
+async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
+    if links.depends_on is not None:
+        if task.id in links.depends_on:
+            raise Invalid.at("A task cannot wait for itself.", "dependsOn")
+        await unit.definitions.set_dependencies(task, links.depends_on)
+    snapshot = await unit.definitions.snapshot(task.team_id)
+    if len(snapshot.tasks) > MAX_PARTS:
+        raise Invalid.at(f"A team has at most {MAX_PARTS} tasks.", "teamId")
+    check_dependencies(snapshot.tasks, snapshot.dependencies)
+    await unit.definitions.mark_changed([task.team_id])
+
+
+async def _enter_tool(unit: UnitOfWork, tool: Tool) -> None:
+    await _open_project(unit, tool.project_id)
+
+
+async def _settle_tool(unit: UnitOfWork, tool: Tool, _links: Links) -> None:
+    await unit.definitions.mark_changed(await unit.definitions.teams_using(tool.id))
+
+
+PROJECTS = Kind[Project](lambda unit: unit.projects, _enter_project, _settle_project)
+TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team)
+ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role)
+TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task)
+TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool)

@@ -1,0 +1,1 @@
+"""SQL behind ports: tables, unit of work, repositories, the event store."""

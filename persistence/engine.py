@@ -1,0 +1,89 @@
+"""Connections: an SQLAlchemy engine for units of work, an asyncpg pool for the hot reads and the recorder."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import asyncpg
+import orjson
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+APPLICATION_ROLE = "regatta_app"
+"""The role that every connection of the application takes on: no superuser, owner of nothing."""
+
+LEAST_SERVER_VERSION = 15
+"""The oldest PostgreSQL that is supported: tested with it and with the embedded one."""
+
+STATEMENT_TIMEOUT_MS = 30_000
+
+
+def asyncpg_url(url: str) -> URL:
+    """The URL for SQLAlchemy's asyncpg dialect, whatever driver it names."""
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+def plain_url(url: str) -> str:
+    """The URL as PostgreSQL's own clients read it, without a driver's name."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def asyncpg_arguments(url: str) -> dict[str, Any]:
+    """The URL as arguments of asyncpg, which does not take a socket directory from a DSN without a host part."""
+    parts = make_url(url)
+    host = parts.query.get("host") or parts.host
+    return {
+        "host": host if isinstance(host, str) or host is None else list(host),
+        "port": parts.port,
+        "user": parts.username,
+        "password": parts.password,
+        "database": parts.database,
+    }
+
+
+@dataclass(slots=True)
+class Database:
+    """The two ways to one database; `close` when done. Every connection runs as `APPLICATION_ROLE`."""
+
+    engine: AsyncEngine
+    pool: "asyncpg.Pool[asyncpg.Record]"
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, pool_size: int = 10) -> Self:
+        """Open the pools; raises OSError or asyncpg.PostgresError when the server does not answer."""
+        settings = {
+            "role": APPLICATION_ROLE,
+            "application_name": f"regatta {name}",
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+            "jit": "off",  # small statements: planning for the compiler costs more than it saves
+        }
+        pool = await asyncpg.create_pool(
+            **asyncpg_arguments(url),
+            min_size=1,
+            max_size=pool_size,
+            server_settings=settings,
+            init=_prepare,
+            command_timeout=STATEMENT_TIMEOUT_MS / 1000,
+        )
+        engine = create_async_engine(
+            asyncpg_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            pool_timeout=10,
+            connect_args={"server_settings": settings},
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        return cls(engine, pool)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        await self.pool.close()
+
+
+async def _prepare(connection: Any) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind, encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads, schema="pg_catalog"
+        )

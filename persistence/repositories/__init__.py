@@ -1,0 +1,1 @@
+"""Repositories: named questions about one kind of thing, always within one tenant."""

@@ -1,0 +1,147 @@
+"""Executions and idempotency keys as mutations need them; the worker's side is `persistence.run_store`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.errors import IdempotencyConflict, InvalidTransition, NotFound
+from domain.events import ExecutionEvent, payload_of
+from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.identity import ExecutionId, TenantId, utc_now
+from persistence import tables
+from persistence.mapping import builder_of, columns_of, values_of
+
+KEY_LIFETIME = timedelta(hours=24)
+
+
+class ExecutionsTable:
+    """See `domain.ports.Executions`."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
+        self.connection = connection
+        self.tenant_id = tenant_id
+
+    async def get(self, identifier: UUID) -> Execution:
+        table = tables.execution
+        statement = select(*columns_of(Execution)).where(table.c.tenant_id == self.tenant_id, table.c.id == identifier)
+        row = (await self.connection.execute(statement)).one_or_none()
+        if row is None:
+            raise NotFound("Execution", identifier)
+        return builder_of(Execution)(row)
+
+    async def lock(self, identifier: UUID) -> Execution:
+        # Every writer of an execution locks the narrow row first: no two can wait for each other.
+        await self.connection.execute(self._sequence_row(identifier).with_for_update())
+        return await self.get(identifier)
+
+    def _sequence_row(self, identifier: UUID) -> Select[Any]:
+        table = tables.execution_sequence
+        return select(table.c.last_sequence).where(
+            table.c.tenant_id == self.tenant_id, table.c.execution_id == identifier
+        )
+
+    async def add(self, execution: Execution, tasks: Sequence[TaskExecution]) -> None:
+        await self.connection.execute(insert(tables.execution).values(values_of(execution)))
+        await self.connection.execute(
+            insert(tables.execution_sequence).values(tenant_id=self.tenant_id, execution_id=execution.id)
+        )
+        await self.connection.execute(insert(tables.task_execution), [values_of(task) for task in tasks])
+
+    async def save(self, execution: Execution, expected: ExecutionStatus) -> None:
+        table = tables.execution
+        names = ("status", "output", "failure_code", "failure_message", "finished_at", "cancel_requested_at")
+        every = values_of(execution)
+        statement = (
+            update(table)
+            .where(table.c.tenant_id == self.tenant_id, table.c.id == execution.id, table.c.status == expected.value)
+            .values({name: every[name] for name in names})
+        )
+        if (await self.connection.execute(statement)).rowcount == 0:
+            current = await self.get(execution.id)
+            allowed = [status.value for status in current.allowed_transitions]
+            raise InvalidTransition(current.status.value, execution.status.value, allowed)
+
+    async def cancel_pending_tasks(self, execution_id: ExecutionId) -> None:
+        table = tables.task_execution
+        await self.connection.execute(
+            update(table)
+            .where(
+                table.c.tenant_id == self.tenant_id,
+                table.c.execution_id == execution_id,
+                table.c.status.in_([TaskExecutionStatus.PENDING.value, TaskExecutionStatus.RUNNING.value]),
+            )
+            .values(status=TaskExecutionStatus.CANCELLED.value, finished_at=utc_now())
+        )
+
+    async def append_events(self, events: Sequence[ExecutionEvent]) -> None:
+        table = tables.execution_sequence
+        execution_id = events[0].execution_id
+        numbered = (
+            update(table)
+            .where(table.c.tenant_id == self.tenant_id, table.c.execution_id == execution_id)
+            .values(last_sequence=table.c.last_sequence + len(events))
+            .returning(table.c.last_sequence)
+        )
+        last = (await self.connection.execute(numbered)).scalar_one()
+        for sequence, event in enumerate(events, start=last - len(events) + 1):
+            event.sequence = sequence
+        await self.connection.execute(insert(tables.execution_event), [row_of(event) for event in events])
+
+
+def row_of(event: ExecutionEvent) -> dict[str, Any]:
+    """An event as a row of `execution_event`."""
+    return {
+        "tenant_id": event.tenant_id,
+        "execution_id": event.execution_id,
+        "sequence": event.sequence,
+        "occurred_at": event.occurred_at,
+        "type": event.type,
+        "task_execution_id": event.task_execution_id,
+        "role_id": event.role_id,
+        "payload": payload_of(event),
+    }
+
+
+class IdempotencyKeysTable:
+    """See `domain.ports.IdempotencyKeys`. Keys are forgotten after `KEY_LIFETIME`."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
+        self.connection = connection
+        self.tenant_id = tenant_id
+
+    async def claim(self, key: str, request_hash: str) -> UUID | None:
+        table = tables.idempotency_key
+        fresh = {"request_hash": request_hash, "result": None, "expires_at": utc_now() + KEY_LIFETIME}
+        taken = (
+            postgresql.insert(table)
+            .values(tenant_id=self.tenant_id, key=key, **fresh)
+            .on_conflict_do_update(
+                index_elements=["tenant_id", "key"], set_=fresh, where=table.c.expires_at < func.now()
+            )
+            .returning(table.c.key)
+        )
+        if (await self.connection.execute(taken)).scalar_one_or_none() is not None:
+            return None
+        return await self._first_result(key, request_hash)
+
+    async def _first_result(self, key: str, request_hash: str) -> UUID:
+        table = tables.idempotency_key
+        statement = select(table.c.request_hash, table.c.result).where(
+            table.c.tenant_id == self.tenant_id, table.c.key == key
+        )
+        first_hash, result = (await self.connection.execute(statement)).one()
+        if first_hash != request_hash:
+            raise IdempotencyConflict(key)
+        first: UUID = result
+        return first
+
+    async def keep_result(self, key: str, result: UUID) -> None:
+        table = tables.idempotency_key
+        await self.connection.execute(
+            update(table).where(table.c.tenant_id == self.tenant_id, table.c.key == key).values(result=result)
+        )

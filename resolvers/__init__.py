@@ -1,0 +1,1 @@
+"""Delegation from fields of the graph to the domain; no SQL, no model call."""

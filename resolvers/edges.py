@@ -1,0 +1,166 @@
+"""How a field of the graph is supplied, declared rather than coded.
+
+`loaded_by` and `paged_by` name an access path and a key; `computed` names a function of the parent. The
+breadth-first executor reads these declarations from the field's metadata and answers a whole level at once;
+the ordinary executor calls the resolver made here, one by one.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import strawberry
+from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
+
+from domain.model.page import DEFAULT_PAGE_SIZE, Condition, Operator, PageRequest
+from resolvers.context import Info
+from resolvers.inputs import Direction, conditions_of
+from resolvers.loaders import AccessPath
+
+EDGE = "regatta.edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One key of the parent, one answer; or one attribute of the answer."""
+
+    path: AccessPath
+    key: str
+    attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """A page of a list; `hides_archived` says whether archived things are left out without a filter."""
+
+    path: AccessPath
+    key: str
+    hides_archived: bool
+    order_by: str = "created_at"
+
+    def request(self, arguments: dict[str, Any], *, with_total: bool) -> PageRequest:
+        """The page that the arguments of the field ask for; raises Invalid."""
+        order = arguments.get("order_by")
+        return PageRequest(
+            first=arguments.get("first", DEFAULT_PAGE_SIZE),
+            after=arguments.get("after"),
+            conditions=self._conditions(arguments.get("filter")),
+            order_by=order.field.value if order else self.order_by,
+            descending=order.direction is Direction.DESC if order else True,
+            with_total=with_total,
+        )
+
+    def _conditions(self, wanted: Any) -> tuple[Condition, ...]:
+        if wanted is None and self.hides_archived:
+            return (Condition("archived_at", Operator.IS_NULL, value=True),)
+        return tuple(_aware(condition) for condition in conditions_of(wanted))
+
+
+def _aware(condition: Condition) -> Condition:
+    """A moment without a zone is taken as UTC."""
+    value = condition.value
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return Condition(condition.field, condition.operator, value.replace(tzinfo=UTC))
+    return condition
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A function of the parent alone: no I/O."""
+
+    function: Callable[[Any], Any]
+
+
+def computed(function: Callable[[Any], Any], description: str, **options: Any) -> Any:
+    """A field that follows from the parent."""
+
+    def resolve(root: strawberry.Parent[Any]) -> Any:
+        return function(root)
+
+    return strawberry.field(resolver=resolve, description=description, metadata={EDGE: Computed(function)}, **options)
+
+
+def loaded_by(path: AccessPath, description: str, *, key: str = "id", attribute: str | None = None) -> Any:
+    """A field whose value the path finds by the parent's `key`, or an attribute of what it finds."""
+
+    async def resolve(root: strawberry.Parent[Any], info: Info) -> Any:
+        wanted = getattr(root, key)
+        if wanted is None:
+            return None
+        found = await info.context.load(path, wanted)
+        return found if attribute is None else getattr(found, attribute)
+
+    return strawberry.field(resolver=resolve, description=description, metadata={EDGE: Loaded(path, key, attribute)})
+
+
+def paged_by(
+    path: AccessPath,
+    description: str,
+    *,
+    key: str = "id",
+    filter_type: Any = None,
+    order_type: Any = None,
+    hides_archived: bool = False,
+) -> Any:
+    """A connection whose page the path finds by the parent's `key`."""
+    edge = Paged(path, key, hides_archived)
+
+    async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
+        request = edge.request(arguments, with_total=asks_for(info._raw_info, "totalCount"))  # noqa: SLF001 - the AST
+        return await info.context.load(path, (getattr(root, key), request))
+
+    return strawberry.field(
+        resolver=with_page_arguments(resolve, filter_type, order_type),
+        description=description,
+        metadata={EDGE: edge},
+    )
+
+
+def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any) -> Any:
+    """The resolver under the signature of a connection: `first`, `after`, and filter and order where there are."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments = [
+        inspect.Parameter("first", keyword, default=DEFAULT_PAGE_SIZE, annotation=Annotated[int, _FIRST]),
+        inspect.Parameter("after", keyword, default=None, annotation=Annotated[str | None, _AFTER]),
+    ]
+    if filter_type is not None:
+        annotation: Any = Annotated[filter_type | None, _FILTER]
+        arguments.append(inspect.Parameter("filter", keyword, default=None, annotation=annotation))
+    if order_type is not None:
+        annotation = Annotated[order_type | None, _ORDER]
+        arguments.append(inspect.Parameter("order_by", keyword, default=None, annotation=annotation))
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    reserved = [
+        inspect.Parameter("root", positional, annotation=_PARENT),
+        inspect.Parameter("info", positional, annotation=Info),
+    ]
+    resolve.__signature__ = inspect.Signature([*reserved, *arguments])
+    return resolve
+
+
+_PARENT: Any = strawberry.Parent[Any]
+_FIRST = strawberry.argument(description="How many, 1 to 100.")
+_AFTER = strawberry.argument(description="Go on behind this cursor.")
+_FILTER = strawberry.argument(description="Only those that meet all of these conditions.")
+_ORDER = strawberry.argument(description="In this order; newest first by default.")
+
+
+def asks_for(info: GraphQLResolveInfo[Any], name: str) -> bool:
+    """Whether the field's own selection has a field of this name, fragments included."""
+    return any(selects(node.selection_set, name, info.fragments) for node in info.field_nodes)
+
+
+def selects(selections: SelectionSetNode | None, name: str, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
+    """Whether a selection has a field of this name; valid documents have no cycle of fragments."""
+    for node in selections.selections if selections else ():
+        if isinstance(node, FieldNode):
+            if node.name.value == name:
+                return True
+        elif isinstance(node, FragmentSpreadNode):
+            if selects(fragments[node.name.value].selection_set, name, fragments):
+                return True
+        elif selects(node.selection_set, name, fragments):  # type: ignore[attr-defined]  # an inline fragment
+            return True
+    return False

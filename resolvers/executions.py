@@ -1,0 +1,128 @@
+"""Mutations and subscriptions on executions."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import strawberry
+
+from domain.errors import Invalid, NotFound
+from domain.events import sequence_at
+from domain.model.execution import Execution
+from domain.model.identity import ExecutionId, TeamId, utc_now
+from domain.model.progress import ExecutionProgress, progress_of
+from domain.ports import execution_topic, project_topic
+from domain.services.executions import KickoffRequest
+from resolvers import loaders
+from resolvers.context import Info
+from resolvers.inputs import CancelExecutionInput, KickoffTeamInput
+from resolvers.node_ids import uuid_of
+
+ACTIVITY_LIMIT = 100
+RECENT = timedelta(seconds=60)
+"""How long an execution that ended still counts as activity: longer than any lost hint takes to be noticed."""
+
+
+ExecutionArgument = Annotated[strawberry.ID, strawberry.argument(description="The execution to follow.")]
+ProjectArgument = Annotated[strawberry.ID, strawberry.argument(description="The project to follow.")]
+AfterArgument = Annotated[
+    str | None, strawberry.argument(description="Go on behind this cursor; from the first event without one.")
+]
+
+
+async def kickoff_team(info: Info, input: KickoffTeamInput) -> Execution:  # noqa: A002 - the graph's name
+    given: object = input.inputs
+    if not isinstance(given, dict | None):
+        raise Invalid.at("The inputs are an object.", "inputs")
+    request = KickoffRequest(
+        team_id=TeamId(uuid_of("Team", input.team_id, "teamId")),
+        inputs=given or {},
+        max_iterations=input.max_iterations,
+        execution_timeout_seconds=input.execution_timeout_seconds,
+        task_timeout_seconds=input.task_timeout_seconds,
+        idempotency_key=input.idempotency_key,
+    )
+    context = info.context
+    return await context.services.kickoff(context.tenant_id, request, context.principal_id)
+
+
+async def cancel_execution(info: Info, input: CancelExecutionInput) -> Execution:  # noqa: A002 - the graph's name
+    identifier = uuid_of("Execution", input.execution_id, "executionId")
+    return await info.context.services.cancel(info.context.tenant_id, identifier)
+
+
+async def execution_events(
+    info: Info, execution_id: ExecutionArgument, after: AfterArgument = None
+) -> AsyncIterator[Any]:
+    """Raises NotFound, and Invalid for a cursor that is none."""
+    try:
+        sequence = sequence_at(after)
+    except ValueError as error:
+        raise Invalid.at("This is no cursor of an event stream.", "after") from error
+    execution = await _execution(info, execution_id)
+    feeds = info.context.services.feeds
+    async for batch in feeds.follow(info.context.tenant_id, execution.id, sequence):
+        yield batch
+
+
+async def execution_progress(info: Info, execution_id: ExecutionArgument) -> AsyncIterator[ExecutionProgress]:
+    """A snapshot at once and on every change; ends after the final one. Raises NotFound."""
+    identifier = (await _execution(info, execution_id)).id
+    last: object = None
+    async for _ in info.context.services.feeds.changes(execution_topic(identifier)):
+        progress = await _progress(info, identifier)
+        told = _told(progress)
+        if told != last:
+            yield progress
+        last = told
+        if progress.execution.is_final:
+            return
+
+
+def _told(progress: ExecutionProgress) -> object:
+    """What makes a snapshot worth sending: everything but the passing of time."""
+    return progress.execution.status, progress.roles, progress.done_tasks, progress.total_tokens
+
+
+async def _progress(info: Info, identifier: ExecutionId) -> ExecutionProgress:
+    """The tasks are read before the execution: a final one is shown with its final tasks' usage."""
+    load = info.context.load
+    execution = await load(loaders.ExecutionById, identifier)
+    tasks = await load(loaders.TaskExecutionsByExecution, identifier)
+    ids = [task.id for task in tasks]
+    usage = await info.context.reader.usage(info.context.tenant_id, "task_execution_id", ids)
+    return progress_of(execution, tasks, usage, utc_now())
+
+
+async def _execution(info: Info, execution_id: strawberry.ID) -> Execution:
+    identifier = uuid_of("Execution", execution_id, "executionId")
+    found: Execution | None = await info.context.load(loaders.ExecutionById, identifier)
+    if found is None:
+        raise NotFound("Execution", execution_id).under("executionId")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectActivity:
+    """Executions of a project that changed since the last message."""
+
+    executions: list[Execution]
+
+
+async def project_activity(info: Info, project_id: ProjectArgument) -> AsyncIterator[Any]:
+    """What is under way at once, then whatever changes. Raises NotFound."""
+    identifier = uuid_of("Project", project_id, "projectId")
+    if await info.context.load(loaders.ProjectById, identifier) is None:
+        raise NotFound("Project", project_id).under("projectId")
+    known: dict[UUID, int] = {}
+    is_first = True
+    async for _ in info.context.services.feeds.changes(project_topic(identifier)):
+        since = utc_now() if is_first else utc_now() - RECENT
+        rows = await info.context.reader.activity(info.context.tenant_id, identifier, since, ACTIVITY_LIMIT)
+        changed = [execution for execution, last in rows if known.get(execution.id) != last]
+        known = {execution.id: last for execution, last in rows}
+        if changed or is_first:
+            yield ProjectActivity(changed)
+        is_first = False

@@ -1,0 +1,171 @@
+"""The access paths of the graph: each answers for many keys with a number of statements that does not grow.
+
+An edge is declared by its path. The breadth-first executor asks a path once for all parents of a level;
+anything else goes one by one through a data loader, which gathers the keys again.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from domain.model.execution import Execution, TaskExecution
+from domain.model.identity import TenantId
+from domain.model.ledger import Usage
+from domain.model.page import PageRequest
+from domain.model.project import Project, Tenant
+from domain.model.revision import TeamRevision
+from domain.model.role import Role
+from domain.model.task import Task
+from domain.model.team import Team, TeamStatus
+from domain.model.tool import Tool
+from domain.ports import Reader
+
+
+class AccessPath(Hashable, Protocol):
+    """A batched question; the answers stand in the order of the keys."""
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[Any]) -> Sequence[Any]: ...
+
+
+def _in_order(found: Mapping[UUID, Any], keys: Sequence[UUID], absent: Any = None) -> list[Any]:
+    return [found.get(key, absent) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class ById:
+    """The thing with this id, or None; a key None (no reference) stays None."""
+
+    kind: type[Any]
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID | None]) -> Sequence[Any]:
+        wanted = [key for key in keys if key is not None]
+        found = await reader.by_ids(self.kind, tenant_id, wanted) if wanted else {}
+        return [None if key is None else found.get(key) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The things that belong to a parent, as a plain list: these lists are short by the domain's rules."""
+
+    kind: type[Any]
+    parent: str
+    order: tuple[str, ...] = ("position", "id")
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
+        return _in_order(await reader.children(self.kind, tenant_id, self.parent, keys, self.order), keys, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """A page of the things that belong to a parent; a key is the parent's id and the page that is wanted."""
+
+    kind: type[Any]
+    parent: str
+
+    async def fetch(
+        self, reader: Reader, tenant_id: TenantId, keys: Sequence[tuple[UUID, PageRequest]]
+    ) -> Sequence[Any]:
+        found: dict[tuple[UUID, PageRequest], Any] = {}
+        for request, ids in _by_request(keys).items():
+            pages = await reader.pages(self.kind, tenant_id, self.parent, ids, request)
+            found.update({(identifier, request): page for identifier, page in pages.items()})
+        return [found[key] for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPages:
+    """A page of an execution's events; a key is the execution's id and the page that is wanted."""
+
+    async def fetch(
+        self, reader: Reader, tenant_id: TenantId, keys: Sequence[tuple[UUID, PageRequest]]
+    ) -> Sequence[Any]:
+        found: dict[tuple[UUID, PageRequest], Any] = {}
+        for request, ids in _by_request(keys).items():
+            pages = await reader.event_pages(tenant_id, ids, request)
+            found.update({(identifier, request): page for identifier, page in pages.items()})
+        return [found[key] for key in keys]
+
+
+def _by_request(keys: Sequence[tuple[UUID, PageRequest]]) -> dict[PageRequest, list[UUID]]:
+    groups: dict[PageRequest, list[UUID]] = {}
+    for identifier, request in dict.fromkeys(keys):
+        groups.setdefault(request, []).append(identifier)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBy:
+    """The sum over the ledger entries that have this key in this field."""
+
+    field: str
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Usage]:
+        return _in_order(await reader.usage(tenant_id, self.field, keys), keys, Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsOfRole:
+    """The tools that a role may use."""
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
+        return _in_order(await reader.tools_by_role(tenant_id, keys), keys, ())
+
+
+@dataclass(frozen=True, slots=True)
+class DependenciesOfTask:
+    """The tasks that a task waits for."""
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
+        return _in_order(await reader.dependencies_by_task(tenant_id, keys), keys, ())
+
+
+@dataclass(frozen=True, slots=True)
+class TeamActivity:
+    """What a team is doing, derived from its executions."""
+
+    status: TeamStatus
+    last_executed_at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityOfTeam:
+    """Whether a team is running, and when it was last kicked off."""
+
+    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[TeamActivity]:
+        found = await reader.activity_by_team(tenant_id, keys)
+        return [
+            TeamActivity(TeamStatus.RUNNING if is_busy else TeamStatus.IDLE, last)
+            for is_busy, last in (found.get(key, (False, None)) for key in keys)
+        ]
+
+
+TenantById = ById(Tenant)
+ProjectById = ById(Project)
+TeamById = ById(Team)
+RoleById = ById(Role)
+TaskById = ById(Task)
+ToolById = ById(Tool)
+RevisionById = ById(TeamRevision)
+ExecutionById = ById(Execution)
+TaskExecutionById = ById(TaskExecution)
+
+RolesByTeam = Children(Role, "team_id")
+SubordinatesByRole = Children(Role, "supervisor_id")
+TasksByTeam = Children(Task, "team_id")
+TaskExecutionsByExecution = Children(TaskExecution, "execution_id")
+ToolsByRole = ToolsOfRole()
+DependenciesByTask = DependenciesOfTask()
+
+ProjectsByTenant = Pages(Project, "tenant_id")
+TeamsByProject = Pages(Team, "project_id")
+ToolsByProject = Pages(Tool, "project_id")
+ExecutionsByProject = Pages(Execution, "project_id")
+ExecutionsByTeam = Pages(Execution, "team_id")
+ExecutionsByTenant = Pages(Execution, "tenant_id")
+TeamsByTenant = Pages(Team, "tenant_id")
+EventsByExecution = EventPages()
+
+UsageByExecution = UsageBy("execution_id")
+UsageByTaskExecution = UsageBy("task_execution_id")
+ActivityByTeam = ActivityOfTeam()

@@ -1,0 +1,1 @@
+"""The GraphQL contract: types, fields, errors, and which resolver supplies each field."""

@@ -1,0 +1,34 @@
+"""The root of all queries."""
+
+from typing import Any
+
+import strawberry
+
+from resolvers import crews, things
+from schema.node import Node
+from schema.types.crew import CrewFiles
+from schema.types.execution import Execution
+from schema.types.project import Project, Tenant
+from schema.types.team import Team
+
+
+def read(resolver: Any, description: str) -> Any:
+    """A root field of its resolver."""
+    return strawberry.field(resolver=resolver, description=description)
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    tenant: Tenant = read(things.tenant, "The tenant that is asking: the way in to everything else.")
+    node: Node | None = read(things.node, "The thing with this global id; null for an unknown one.")
+    nodes: list[Node | None] = read(
+        things.nodes, "The things with these global ids, at most 100, in their order; null for an unknown one."
+    )
+    project: Project | None = read(things.of_kind("Project"), "The project with this id; null for an unknown one.")
+    team: Team | None = read(things.of_kind("Team"), "The team with this id; null for an unknown one.")
+    execution: Execution | None = read(
+        things.of_kind("Execution"), "The execution with this id; null for an unknown one."
+    )
+    exported_crew: CrewFiles | None = read(
+        crews.exported_crew, "A team as CrewAI's own files; null for an unknown team."
+    )

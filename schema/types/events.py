@@ -1,0 +1,142 @@
+"""Execution events: one interface, one type per thing that can happen."""
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+
+from domain import events as domain
+from domain.errors import FailureCode
+from resolvers import loaders
+from resolvers.edges import loaded_by
+from schema.node import stands_for
+from schema.types.common import Money
+from schema.types.lazy import ExecutionType, RoleType, TaskExecutionType
+
+
+@strawberry.interface(description="One thing that happened in an execution, numbered without gaps.")
+class ExecutionEvent:
+    sequence: int = strawberry.field(description="1, 2, 3 … within the execution.")
+    cursor: str = strawberry.field(description="Give it as `after` to go on behind this event.")
+    type: str = strawberry.field(description="The name of the concrete type.")
+    occurred_at: datetime = strawberry.field(description="When it happened.")
+    execution: ExecutionType = loaded_by(loaders.ExecutionById, "The execution.", key="execution_id")
+    task_execution: TaskExecutionType | None = loaded_by(
+        loaders.TaskExecutionById, "The task that it is about; null for the whole execution.", key="task_execution_id"
+    )
+    role: RoleType | None = loaded_by(loaders.RoleById, "The role at work; null for none.", key="role_id")
+
+
+@strawberry.type(description="The kickoff was accepted.")
+class ExecutionQueued(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionQueued)
+    task_count: int = strawberry.field(description="How many tasks there are to do.")
+
+
+@strawberry.type(description="A worker took the execution.")
+class ExecutionStarted(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionStarted)
+    worker_id: str = strawberry.field(description="The worker.")
+    owner_epoch: int = strawberry.field(description="Counts the workers that owned the execution.")
+    is_recovery: bool = strawberry.field(description="Whether it takes over from a worker that was lost.")
+
+
+@strawberry.type(description="All tasks are done. The last event.")
+class ExecutionCompleted(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionCompleted)
+    completed_tasks: int = strawberry.field(description="How many tasks were done.")
+
+
+@strawberry.type(description="The execution could not go on. The last event.")
+class ExecutionFailed(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionFailed)
+    code: FailureCode = strawberry.field(description="The reason, for programs.")
+    message: str = strawberry.field(description="The reason, for people.")
+
+
+@strawberry.type(description="Somebody asked to stop.")
+class ExecutionCancelRequested(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionCancelRequested)
+
+
+@strawberry.type(description="The execution was stopped. The last event.")
+class ExecutionCancelled(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionCancelled)
+    completed_tasks: int = strawberry.field(description="How many tasks were done before.")
+
+
+@strawberry.type(description="A role began a task.")
+class TaskStarted(ExecutionEvent):
+    is_type_of = stands_for(domain.TaskStarted)
+    name: str = strawberry.field(description="The name of the task.")
+    attempt: int = strawberry.field(description="Counts the attempts from 1.")
+    model: str = strawberry.field(description="The model that is used.")
+
+
+@strawberry.type(description="A task is done.")
+class TaskCompleted(ExecutionEvent):
+    is_type_of = stands_for(domain.TaskCompleted)
+    name: str = strawberry.field(description="The name of the task.")
+    attempt: int = strawberry.field(description="The attempt that succeeded.")
+    total_tokens: int = strawberry.field(description="Tokens of all model calls of the task.")
+    cost: Money = strawberry.field(description="Cost of all model calls of the task.")
+
+
+@strawberry.type(description="An attempt at a task went wrong.")
+class TaskFailed(ExecutionEvent):
+    is_type_of = stands_for(domain.TaskFailed)
+    name: str = strawberry.field(description="The name of the task.")
+    attempt: int = strawberry.field(description="The attempt that failed.")
+    code: FailureCode = strawberry.field(description="The reason, for programs.")
+    message: str = strawberry.field(description="The reason, for people.")
+    will_retry: bool = strawberry.field(description="Whether another attempt follows.")
+
+
+@strawberry.type(description="A role's model wrote some text.")
+class OutputStreamed(ExecutionEvent):
+    is_type_of = stands_for(domain.OutputStreamed)
+    call: int = strawberry.field(description="Counts the model calls of the attempt from 1.")
+    text: str = strawberry.field(description="The next piece of the text.")
+
+
+@strawberry.type(description="A model call ended and stands on the ledger.")
+class ModelCalled(ExecutionEvent):
+    is_type_of = stands_for(domain.ModelCalled)
+    model: str = strawberry.field(description="The model.")
+    outcome: str = strawberry.field(description="SUCCEEDED, FAILED or CANCELLED.")
+    prompt_tokens: int = strawberry.field(description="Tokens that the model read.")
+    completion_tokens: int = strawberry.field(description="Tokens that the model wrote.")
+    cost: Money = strawberry.field(description="What the call cost.")
+    latency_seconds: float | None = strawberry.field(description="Seconds from the request to the end of the answer.")
+
+
+@strawberry.type(description="A role asked a tool.")
+class ToolCalled(ExecutionEvent):
+    is_type_of = stands_for(domain.ToolCalled)
+    tool: str = strawberry.field(description="The name of the tool.")
+    arguments: str = strawberry.field(description="The arguments as JSON, shortened to 2,000 characters.")
+
+
+@strawberry.type(description="A tool answered.")
+class ToolReturned(ExecutionEvent):
+    is_type_of = stands_for(domain.ToolReturned)
+    tool: str = strawberry.field(description="The name of the tool.")
+    output: str = strawberry.field(description="What it answered, shortened to 2,000 characters.")
+    is_error: bool = strawberry.field(description="Whether it failed.")
+
+
+EVENT_TYPES: list[type[Any]] = [
+    ExecutionQueued,
+    ExecutionStarted,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionCancelRequested,
+    ExecutionCancelled,
+    TaskStarted,
+    TaskCompleted,
+    TaskFailed,
+    OutputStreamed,
+    ModelCalled,
+    ToolCalled,
+    ToolReturned,
+]

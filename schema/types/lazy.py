@@ -1,0 +1,24 @@
+"""Names for types that refer to each other across modules."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+if TYPE_CHECKING:
+    from schema.types.events import ExecutionEvent
+    from schema.types.execution import Execution, TaskExecution
+    from schema.types.project import Project, Tenant
+    from schema.types.role import Role
+    from schema.types.task import Task
+    from schema.types.team import Team
+    from schema.types.tool import Tool
+
+TenantType = Annotated["Tenant", strawberry.lazy("schema.types.project")]
+ProjectType = Annotated["Project", strawberry.lazy("schema.types.project")]
+TeamType = Annotated["Team", strawberry.lazy("schema.types.team")]
+RoleType = Annotated["Role", strawberry.lazy("schema.types.role")]
+TaskType = Annotated["Task", strawberry.lazy("schema.types.task")]
+ToolType = Annotated["Tool", strawberry.lazy("schema.types.tool")]
+ExecutionType = Annotated["Execution", strawberry.lazy("schema.types.execution")]
+TaskExecutionType = Annotated["TaskExecution", strawberry.lazy("schema.types.execution")]
+ExecutionEventType = Annotated["ExecutionEvent", strawberry.lazy("schema.types.events")]

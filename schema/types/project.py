@@ -1,0 +1,71 @@
+"""Tenant and project."""
+
+from datetime import datetime
+
+import strawberry
+
+from domain.model import project as domain
+from resolvers import loaders
+from resolvers.edges import loaded_by, paged_by
+from resolvers.inputs import ExecutionFilter, ExecutionOrder, Order, TeamFilter, ThingFilter, ToolFilter
+from schema.node import Node, global_id, stands_for
+from schema.pagination import Connection
+from schema.types.lazy import ExecutionType, TeamType, ToolType
+from schema.types.record import Record
+
+
+@strawberry.type(description="A tenant's group of teams.")
+class Project(Record, Node):
+    is_type_of = stands_for(domain.Project)
+    id: strawberry.ID = global_id("Project")
+    name: str = strawberry.field(description="Unique in the tenant among what is not archived.")
+    description: str = strawberry.field(description="What the project is about.")
+    teams: Connection[TeamType] = paged_by(
+        loaders.TeamsByProject,
+        "Its teams, newest first; archived ones only by filter.",
+        filter_type=TeamFilter,
+        order_type=Order,
+        hides_archived=True,
+    )
+    tools: Connection[ToolType] = paged_by(
+        loaders.ToolsByProject,
+        "The tools that its roles may be given; archived ones only by filter.",
+        filter_type=ToolFilter,
+        order_type=Order,
+        hides_archived=True,
+    )
+    executions: Connection[ExecutionType] = paged_by(
+        loaders.ExecutionsByProject,
+        "The executions of its teams, newest first.",
+        filter_type=ExecutionFilter,
+        order_type=ExecutionOrder,
+    )
+    tenant: "Tenant" = loaded_by(loaders.TenantById, "The tenant it belongs to.", key="tenant_id")
+
+
+@strawberry.type(description="The isolation boundary: everything below belongs to exactly one.")
+class Tenant(Node):
+    is_type_of = stands_for(domain.Tenant)
+    id: strawberry.ID = global_id("Tenant")
+    name: str = strawberry.field(description="What it is called.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    projects: Connection[Project] = paged_by(
+        loaders.ProjectsByTenant,
+        "Its projects, newest first; archived ones only by filter.",
+        filter_type=ThingFilter,
+        order_type=Order,
+        hides_archived=True,
+    )
+    teams: Connection[TeamType] = paged_by(
+        loaders.TeamsByTenant,
+        "The teams of all its projects, newest first; archived ones only by filter.",
+        filter_type=TeamFilter,
+        order_type=Order,
+        hides_archived=True,
+    )
+    executions: Connection[ExecutionType] = paged_by(
+        loaders.ExecutionsByTenant,
+        "The executions of all its teams, newest first.",
+        filter_type=ExecutionFilter,
+        order_type=ExecutionOrder,
+    )

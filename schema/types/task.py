@@ -1,0 +1,32 @@
+"""Task."""
+
+import strawberry
+
+from domain.model import task as domain
+from domain.model.task import placeholders
+from resolvers import loaders
+from resolvers.edges import computed, loaded_by
+from schema.node import Node, global_id, stands_for
+from schema.types.lazy import RoleType, TeamType
+from schema.types.record import Record
+
+
+@strawberry.type(description="A unit of work of a team.")
+class Task(Record, Node):
+    is_type_of = stands_for(domain.Task)
+    id: strawberry.ID = global_id("Task")
+    name: str = strawberry.field(description="Unique in its team among what is not archived.")
+    kind: str = strawberry.field(description="The kind of work; empty when not said.")
+    description: str = strawberry.field(description="What is to be done.")
+    expected_output: str = strawberry.field(description="What a good result looks like.")
+    placeholders: list[str] = computed(
+        lambda task: placeholders([task.description, task.expected_output]),
+        "The inputs that a kickoff has to give for this task.",
+    )
+    required_skills: list[str] = strawberry.field(description="What is needed for it.")
+    priority: int = strawberry.field(description="0 to 9, 9 first.")
+    max_attempts: int = strawberry.field(description="How often it is tried before it fails.")
+    position: int = strawberry.field(description="Its place among the tasks of the team.")
+    team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")
+    role: RoleType | None = loaded_by(loaders.RoleById, "Who does it; null when it is matched by skill.", key="role_id")
+    depends_on: list["Task"] = loaded_by(loaders.DependenciesByTask, "The tasks it waits for.")

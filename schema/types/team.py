@@ -1,0 +1,48 @@
+"""Team and its settings."""
+
+from datetime import datetime
+
+import strawberry
+
+from domain.model import team as domain
+from domain.model.team import Process, TeamStatus
+from resolvers import loaders
+from resolvers.edges import loaded_by, paged_by
+from resolvers.inputs import ExecutionFilter, ExecutionOrder
+from schema.node import Node, global_id, stands_for
+from schema.pagination import Connection
+from schema.types.lazy import ExecutionType, ProjectType, RoleType, TaskType
+from schema.types.record import Record
+
+
+@strawberry.type(description="Defaults for the executions of a team.")
+class TeamSettings:
+    max_iterations: int = strawberry.field(description="Most rounds of thinking and tools per task.")
+    execution_timeout_seconds: float = strawberry.field(description="Most seconds for a whole execution.")
+    task_timeout_seconds: float = strawberry.field(description="Most seconds for one task.")
+
+
+@strawberry.type(description="Roles + tasks + a process.")
+class Team(Record, Node):
+    is_type_of = stands_for(domain.Team)
+    id: strawberry.ID = global_id("Team")
+    name: str = strawberry.field(description="Unique in its project among what is not archived.")
+    description: str = strawberry.field(description="What the team is for.")
+    process: Process = strawberry.field(description="How its tasks are run.")
+    settings: TeamSettings = strawberry.field(description="Defaults for its executions.")
+    project: ProjectType = loaded_by(loaders.ProjectById, "The project it belongs to.", key="project_id")
+    manager: RoleType | None = loaded_by(loaders.RoleById, "The role that leads it.", key="manager_id")
+    roles: list[RoleType] = loaded_by(loaders.RolesByTeam, "Its roles, at most 100, by position.")
+    tasks: list[TaskType] = loaded_by(loaders.TasksByTeam, "Its tasks, at most 100, by position.")
+    status: TeamStatus = loaded_by(
+        loaders.ActivityByTeam, "Whether an execution of it is under way.", attribute="status"
+    )
+    last_executed_at: datetime | None = loaded_by(
+        loaders.ActivityByTeam, "When it was last kicked off; null if never.", attribute="last_executed_at"
+    )
+    executions: Connection[ExecutionType] = paged_by(
+        loaders.ExecutionsByTeam,
+        "Its executions, newest first.",
+        filter_type=ExecutionFilter,
+        order_type=ExecutionOrder,
+    )

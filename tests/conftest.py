@@ -1,0 +1,46 @@
+"""Fixtures of all tests: a migrated database of one's own, connections to it, and the API over it."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from app.main import create_app
+from app.migrations import migrate
+from app.settings import Settings
+from persistence.engine import Database
+from tests.support.graphql import Graph
+from tests.support.postgres import DatabaseServer, database_server  # noqa: F401 - a fixture
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database_url(database_server: DatabaseServer) -> Iterator[str]:  # noqa: F811 - pytest's way
+    """The URL of a migrated, empty database that this test alone uses."""
+    database_server.make_template(migrate)
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield database_server.clone_database(name)
+    database_server.drop_database(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Connections to the test's own database."""
+    opened = await Database.connect(database_url, name="test", pool_size=5)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Settings of an API on the test's own database; hints stay in the process."""
+    return Settings(database_url=database_url, broadcast_url="memory://", pool_size=5)
+
+
+@pytest.fixture
+async def graph(settings: Settings) -> AsyncIterator[Graph]:
+    """The API in this process, as a client sees it. No worker: executions stay QUEUED."""
+    async with Graph.over(create_app(settings)) as opened:
+        yield opened

@@ -1,0 +1,253 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import Unavailable
+from domain.events import ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
+from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.identity import DEFAULT_TENANT, utc_now
+from domain.model.ledger import LedgerEntry
+from domain.ports import Change, Claimed, Ownership, TaskWork
+from persistence.engine import Database
+from tests.support.fakes import a_ledger_entry, a_team_with_tasks
+from tests.support.worlds import FakeWorld, SqlWorld, World
+
+
+@pytest.fixture(params=["fake", "sql"])
+def world(request: pytest.FixtureRequest) -> World:
+    return FakeWorld() if request.param == "fake" else SqlWorld(request.getfixturevalue("database"))
+
+
+async def a_run(world: World, worker: str = "w1") -> Claimed:
+    execution, tasks, snapshot = a_team_with_tasks("first", "second")
+    await world.add(execution, tasks, snapshot)
+    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, worker)
+    assert claimed
+    return claimed
+
+
+def a_change(owner: Ownership, *tools: str) -> Change:
+    tenant_id, execution_id = owner.tenant_id, owner.execution_id
+    return Change(
+        owner,
+        [ToolCalled(tenant_id=tenant_id, execution_id=execution_id, tool=tool, arguments="{}") for tool in tools],
+    )
+
+
+def the_end(claimed: Claimed) -> Change:
+    owner = claimed.ownership
+    over = ExecutionCompleted(tenant_id=owner.tenant_id, execution_id=owner.execution_id, completed_tasks=2)
+    execution = replace(claimed.execution, status=ExecutionStatus.COMPLETED, output="out", finished_at=utc_now())
+    return Change(owner, [over], execution=execution, expected=ExecutionStatus.RUNNING)
+
+
+def told(events: Sequence[ExecutionEvent]) -> list[str]:
+    return [event.tool if isinstance(event, ToolCalled) else event.type for event in events]
+
+
+async def test_a_claim_starts_the_execution_and_brings_the_whole_plan(world: World) -> None:
+    execution, tasks, snapshot = a_team_with_tasks("first", "second")
+    await world.add(execution, tasks, snapshot)
+
+    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "w1")
+
+    assert claimed
+    assert (claimed.execution.status, claimed.execution.worker_id) == (ExecutionStatus.RUNNING, "w1")
+    assert claimed.execution.started_at is not None
+    assert [task.name for task in claimed.tasks] == ["first", "second"]
+    assert [role.title for role in claimed.snapshot.roles] == ["Writer"]
+    assert claimed.ownership == Ownership(DEFAULT_TENANT, execution.project_id, execution.id, 1)
+    assert told(await world.events(execution.id)) == ["ExecutionStarted"]
+
+
+async def test_a_second_claim_takes_over_under_a_new_epoch_and_keeps_the_start(world: World) -> None:
+    first = await a_run(world)
+
+    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+
+    assert second
+    assert second.ownership.epoch == 2
+    assert second.execution.started_at == first.execution.started_at
+    started = (await world.events(first.execution.id))[1]
+    assert (started.sequence, getattr(started, "is_recovery", None), getattr(started, "worker_id", "")) == (
+        2,
+        True,
+        "w2",
+    )
+
+
+async def test_an_execution_that_is_over_or_unknown_cannot_be_claimed(world: World) -> None:
+    claimed = await a_run(world)
+    await world.store.commit([the_end(claimed)])
+
+    assert await world.store.claim(DEFAULT_TENANT, claimed.execution.id, "w2") is None
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "ExecutionCompleted"]
+
+
+async def test_one_that_is_cancelling_stays_so_when_it_is_claimed(world: World) -> None:
+    first = await a_run(world)
+    await world.move(first.execution, ExecutionStatus.CANCELLING)
+
+    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+
+    assert second
+    assert second.execution.status is ExecutionStatus.CANCELLING
+    assert await world.store.cancelling("w2") == [first.execution.id]
+    assert await world.store.cancelling("w1") == []
+
+
+async def test_several_writers_number_without_gaps(world: World) -> None:
+    runs = [await a_run(world) for _ in range(3)]
+
+    async def write(number: int) -> None:
+        for step in range(10):
+            await world.store.commit([a_change(run.ownership, f"{number}.{step}") for run in runs])
+
+    await asyncio.gather(*(write(number) for number in range(4)))
+
+    for run in runs:
+        events = await world.events(run.execution.id)
+        assert [event.sequence for event in events] == list(range(1, 42))
+        for number in range(4):
+            own = [name for name in told(events) if name.startswith(f"{number}.")]
+            assert own == [f"{number}.{step}" for step in range(10)]
+
+
+async def test_a_group_keeps_the_order_of_its_changes(world: World) -> None:
+    one, other = await a_run(world), await a_run(world)
+
+    accepted = await world.store.commit(
+        [
+            a_change(one.ownership, "a", "b"),
+            a_change(other.ownership, "x"),
+            a_change(one.ownership, "c"),
+            the_end(one),
+        ]
+    )
+
+    assert accepted == [True, True, True, True]
+    assert told(await world.events(one.execution.id)) == ["ExecutionStarted", "a", "b", "c", "ExecutionCompleted"]
+    assert told(await world.events(other.execution.id)) == ["ExecutionStarted", "x"]
+
+
+async def test_an_old_epoch_writes_nothing_and_harms_nobody_in_its_group(world: World) -> None:
+    old, other = await a_run(world), await a_run(world)
+    new = await world.store.claim(DEFAULT_TENANT, old.execution.id, "w2")
+    assert new
+    task = replace(old.tasks[0], status=TaskExecutionStatus.COMPLETED, output="stale")
+    stale = replace(a_change(old.ownership, "stale"), task_executions=[task], ledger=[an_entry(old)])
+
+    accepted = await world.store.commit(
+        [stale, a_change(other.ownership, "x"), a_change(new.ownership, "fresh"), the_end(old)]
+    )
+
+    assert accepted == [False, True, True, False]
+    assert told(await world.events(old.execution.id)) == ["ExecutionStarted", "ExecutionStarted", "fresh"]
+    assert [each.status for each in await world.tasks(old.execution.id)] == [TaskExecutionStatus.PENDING] * 2
+    assert await world.calls(old.execution.id) == 0
+    assert (await world.execution(old.execution.id)).status is ExecutionStatus.RUNNING
+
+
+async def test_nothing_is_written_after_the_end_not_even_in_its_own_group(world: World) -> None:
+    claimed = await a_run(world)
+
+    same_group = await world.store.commit([the_end(claimed), a_change(claimed.ownership, "late")])
+    later = await world.store.commit([a_change(claimed.ownership, "later")])
+
+    assert (same_group, later) == ([True, False], [False])
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "ExecutionCompleted"]
+    ended = await world.execution(claimed.execution.id)
+    assert (ended.status, ended.output) == (ExecutionStatus.COMPLETED, "out")
+
+
+async def test_a_move_from_another_state_is_refused_and_the_rest_is_kept(world: World) -> None:
+    claimed = await a_run(world)
+    await world.move(claimed.execution, ExecutionStatus.CANCELLING)
+
+    accepted = await world.store.commit([a_change(claimed.ownership, "a"), the_end(claimed)])
+
+    assert accepted == [True, False]
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "a"]
+    assert (await world.execution(claimed.execution.id)).status is ExecutionStatus.CANCELLING
+
+
+async def test_tasks_and_ledger_entries_are_written_with_their_events(world: World) -> None:
+    claimed = await a_run(world)
+    done = replace(
+        claimed.tasks[0],
+        status=TaskExecutionStatus.COMPLETED,
+        attempts=1,
+        model="m",
+        output="text",
+        finished_at=utc_now(),
+    )
+
+    await world.store.commit(
+        [replace(a_change(claimed.ownership, "a"), task_executions=[done], ledger=[an_entry(claimed)])]
+    )
+
+    kept = (await world.tasks(claimed.execution.id))[0]
+    assert (kept.status, kept.attempts, kept.model, kept.output) == (TaskExecutionStatus.COMPLETED, 1, "m", "text")
+    assert await world.calls(claimed.execution.id) == 1
+
+
+async def test_executions_left_queued_are_found_oldest_first(world: World) -> None:
+    left = []
+    for minutes in (5, 9):
+        execution, tasks, snapshot = a_team_with_tasks("only")
+        execution.created_at = utc_now() - timedelta(minutes=minutes)
+        await world.add(execution, tasks, snapshot)
+        left.append(execution.id)
+    await a_run(world)
+
+    found = await world.store.queued_before(utc_now() - timedelta(minutes=1), 10)
+
+    assert set(found) == {(DEFAULT_TENANT, execution_id) for execution_id in left}
+
+
+async def test_a_commit_that_succeeded_although_the_answer_was_lost_is_not_made_twice(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    change = replace(a_change(claimed.ownership, "a", "b"), ledger=[an_entry(claimed)])
+    end = the_end(claimed)
+    await world.store.commit([change, end])
+
+    accepted = await world.store.commit([change, end])
+
+    assert accepted == [True, True]
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "a", "b", "ExecutionCompleted"]
+    assert await world.calls(claimed.execution.id) == 1
+
+
+async def test_a_commit_that_failed_is_numbered_anew(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    text = OutputStreamed(tenant_id=DEFAULT_TENANT, execution_id=claimed.execution.id, call=1, text="a\x00b")
+    unstorable = Change(claimed.ownership, [text])
+    good = a_change(claimed.ownership, "a")
+
+    with pytest.raises(Exception, match="u0000"):
+        await world.store.commit([good, unstorable])
+    await world.store.commit([a_change(claimed.ownership, "before")])
+    await world.store.commit([good])
+
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "before", "a"]
+
+
+async def test_a_database_that_does_not_answer_is_unavailable(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    await database.pool.execute("SELECT 1")
+    database.pool.terminate()
+
+    with pytest.raises(Unavailable):
+        await world.store.commit([a_change(claimed.ownership, "a")])
+
+
+def an_entry(claimed: Claimed) -> LedgerEntry:
+    task, role = claimed.tasks[0], claimed.snapshot.roles[0]
+    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", "m", 5, 10.0)
+    return a_ledger_entry(work)

@@ -1,0 +1,252 @@
+"""Ports in memory: hints, the run store with its reader, a runner of tasks that follows a script."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from domain.errors import Unavailable
+from domain.events import ExecutionEvent, ExecutionStarted
+from domain.model.execution import Execution, ExecutionStatus, TaskExecution
+from domain.model.identity import DEFAULT_TENANT, ExecutionId, ProjectId, RevisionId, TenantId, new_id, utc_now
+from domain.model.ledger import CallOutcome, LedgerEntry
+from domain.model.revision import TeamSnapshot
+from domain.model.role import Role
+from domain.model.team import Team
+from domain.ports import Change, Claimed, Listener, Ownership, RunSink, TaskWork
+
+
+class FakeHints:
+    """Hints within one loop; `is_deaf` loses them all. `published` keeps what was said."""
+
+    def __init__(self) -> None:
+        self.published: list[str] = []
+        self.is_deaf = False
+        self._listeners: dict[str, set[FakeListener]] = {}
+
+    async def publish(self, topics: Sequence[str]) -> None:
+        self.published += topics
+        if not self.is_deaf:
+            for topic in topics:
+                for listener in self._listeners.get(topic, ()):
+                    listener.hinted.set()
+
+    @contextmanager
+    def listen(self, topic: str) -> Iterator[Listener]:
+        listener = FakeListener()
+        self._listeners.setdefault(topic, set()).add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners[topic].discard(listener)
+
+    def listeners(self, topic: str) -> int:
+        return len(self._listeners.get(topic, ()))
+
+
+class FakeListener:
+    def __init__(self) -> None:
+        self.hinted = asyncio.Event()
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.hinted.wait()
+        except TimeoutError:
+            return False
+        self.hinted.clear()
+        return True
+
+
+@dataclass
+class _Stored:
+    execution: Execution
+    tasks: dict[UUID, TaskExecution]
+    snapshot: TeamSnapshot
+    epoch: int = 0
+    events: list[ExecutionEvent] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+
+
+class InMemoryRunStore:
+    """The RunStore port, and as much of the Reader as feeds need.
+
+    `failures` are raised by the next commits, one each; `commits` keeps the events of each group; `gate`, when set,
+    must be open for a commit to begin.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.commits: list[list[ExecutionEvent]] = []
+        self.reads: list[int] = []
+        self.gate: asyncio.Event | None = None
+        self._kept: dict[ExecutionId, _Stored] = {}
+
+    def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
+        self._kept[execution.id] = _Stored(execution, {task.id: task for task in tasks}, snapshot)
+
+    def append(self, execution_id: ExecutionId, *events: ExecutionEvent) -> None:
+        """What another process wrote."""
+        kept = self._kept[execution_id]
+        for event in events:
+            event.sequence = len(kept.events) + 1
+            kept.events.append(event)
+
+    def move(self, execution_id: ExecutionId, status: ExecutionStatus) -> None:
+        """What another process decided."""
+        kept = self._kept[execution_id]
+        kept.execution = replace(kept.execution, status=status)
+
+    def kept(self, execution_id: ExecutionId) -> _Stored:
+        return self._kept[execution_id]
+
+    async def claim(self, tenant_id: TenantId, execution_id: ExecutionId, worker_id: str) -> Claimed | None:
+        kept = self._kept.get(execution_id)
+        if kept is None or kept.execution.is_final:
+            return None
+        is_recovery = kept.execution.status is not ExecutionStatus.QUEUED
+        status = kept.execution.status if is_recovery else ExecutionStatus.RUNNING
+        started_at = kept.execution.started_at or utc_now()
+        kept.execution = replace(kept.execution, status=status, worker_id=worker_id, started_at=started_at)
+        kept.epoch += 1
+        started = ExecutionStarted(
+            tenant_id=tenant_id,
+            execution_id=execution_id,
+            worker_id=worker_id,
+            owner_epoch=kept.epoch,
+            is_recovery=is_recovery,
+        )
+        self.append(execution_id, started)
+        tasks = sorted((replace(task) for task in kept.tasks.values()), key=lambda task: task.position)
+        ownership = Ownership(tenant_id, kept.execution.project_id, execution_id, kept.epoch)
+        return Claimed(replace(kept.execution), tasks, kept.snapshot, ownership)
+
+    async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
+        if self.gate is not None:
+            await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.commits.append([event for change in changes for event in change.events])
+        return [self._accept(change) for change in changes]
+
+    def _accept(self, change: Change) -> bool:
+        kept = self._kept[change.ownership.execution_id]
+        if change.ownership.epoch != kept.epoch:
+            return False
+        if change.execution is not None and kept.execution.status is not change.expected:
+            return False
+        self.append(change.ownership.execution_id, *change.events)
+        kept.tasks.update({task.id: replace(task) for task in change.task_executions})
+        kept.ledger += change.ledger
+        if change.execution is not None:
+            kept.execution = replace(change.execution)
+            kept.epoch += change.execution.is_final
+        return True
+
+    async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
+        return [
+            identifier
+            for identifier, kept in self._kept.items()
+            if kept.execution.status is ExecutionStatus.CANCELLING and kept.execution.worker_id == worker_id
+        ]
+
+    async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
+        queued = [
+            (kept.execution.tenant_id, identifier)
+            for identifier, kept in self._kept.items()
+            if kept.execution.status is ExecutionStatus.QUEUED and kept.execution.created_at < moment
+        ]
+        return queued[:limit]
+
+    async def events(
+        self, tenant_id: TenantId, execution_id: ExecutionId, after: int, limit: int
+    ) -> Sequence[ExecutionEvent]:
+        self.reads.append(after)
+        if self.failures:
+            raise self.failures.pop(0)
+        kept = self._kept.get(execution_id)
+        if kept is None or kept.execution.tenant_id != tenant_id:
+            return []
+        return kept.events[after : after + limit]
+
+    async def by_ids(self, kind: type[Any], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+        assert kind is Execution
+        found = {
+            identifier: self._kept[ExecutionId(identifier)].execution for identifier in ids if identifier in self._kept
+        }
+        return {key: execution for key, execution in found.items() if execution.tenant_id == tenant_id}
+
+
+Step = Callable[[TaskWork, RunSink], Awaitable[str]]
+
+
+class ScriptedRunner:
+    """The TaskRunner port: does for each task what the script says, "<name> done" where it says nothing."""
+
+    def __init__(self, **script: Step) -> None:
+        self.script = script
+        self.works: list[TaskWork] = []
+
+    async def run(self, work: TaskWork, sink: RunSink) -> str:
+        self.works.append(work)
+        step = self.script.get(work.task.name)
+        return await step(work, sink) if step else f"{work.task.name} done"
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks that were begun, in order."""
+        return [work.task.name for work in self.works]
+
+
+def a_team_with_tasks(
+    *names: str, max_attempts: int = 1, **settings: Any
+) -> tuple[Execution, list[TaskExecution], TeamSnapshot]:
+    """A queued execution of a team with one role, with a task for each name."""
+    team = Team(DEFAULT_TENANT, ProjectId(new_id()), "Team")
+    role = Role(DEFAULT_TENANT, team.id, "Writer")
+    timeouts = {"execution_timeout_seconds": 60.0, "task_timeout_seconds": 30.0, **settings}
+    execution = Execution(
+        DEFAULT_TENANT, team.project_id, team.id, RevisionId(new_id()), {}, max_iterations=5, **timeouts
+    )
+    tasks = [
+        TaskExecution(
+            DEFAULT_TENANT,
+            execution.id,
+            position,
+            name,
+            f"Do {name}",
+            "A result",
+            role.id,
+            role.title,
+            max_attempts=max_attempts,
+        )
+        for position, name in enumerate(names)
+    ]
+    return execution, tasks, TeamSnapshot(team, [role], [], [], [], [])
+
+
+def a_ledger_entry(work: TaskWork, tokens: int = 10, cost: str = "0.01") -> LedgerEntry:
+    """A call that this work made."""
+    return LedgerEntry(
+        tenant_id=work.ownership.tenant_id,
+        project_id=ProjectId(work.ownership.project_id),
+        team_id=work.team_id,
+        execution_id=work.ownership.execution_id,
+        task_execution_id=work.task_execution_id,
+        role_id=work.role_id,
+        model=work.model,
+        provider="test",
+        attempt=work.task.attempts,
+        outcome=CallOutcome.SUCCEEDED,
+        prompt_tokens=tokens,
+        cost=Decimal(cost),
+    )
+
+
+def unavailable() -> Unavailable:
+    return Unavailable("The database does not answer.")

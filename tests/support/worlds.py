@@ -1,0 +1,97 @@
+"""The run store in memory and the real one, each with the eyes and hands of the rest of the system on its data."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from domain.events import ExecutionEvent
+from domain.model.execution import Execution, ExecutionStatus, TaskExecution
+from domain.model.identity import DEFAULT_TENANT, ExecutionId
+from domain.model.project import Project
+from domain.model.revision import TeamSnapshot, encode
+from domain.ports import RunStore
+from persistence.engine import Database
+from persistence.reader import SqlReader
+from persistence.run_store import SqlRunStore
+from persistence.unit_of_work import SqlUnitsOfWork
+from tests.support.fakes import InMemoryRunStore
+
+
+class World(Protocol):
+    """A run store, and the eyes and hands of the rest of the system on the same data."""
+
+    @property
+    def store(self) -> RunStore: ...
+
+    async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None: ...
+
+    async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]: ...
+
+    async def execution(self, execution_id: ExecutionId) -> Execution: ...
+
+    async def tasks(self, execution_id: ExecutionId) -> Sequence[TaskExecution]: ...
+
+    async def calls(self, execution_id: ExecutionId) -> int: ...
+
+    async def move(self, execution: Execution, status: ExecutionStatus) -> None: ...
+
+
+class FakeWorld:
+    def __init__(self) -> None:
+        self.store = InMemoryRunStore()
+
+    async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
+        self.store.add(execution, tasks, snapshot)
+
+    async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]:
+        return list(self.store.kept(execution_id).events)
+
+    async def execution(self, execution_id: ExecutionId) -> Execution:
+        return self.store.kept(execution_id).execution
+
+    async def tasks(self, execution_id: ExecutionId) -> Sequence[TaskExecution]:
+        return sorted(self.store.kept(execution_id).tasks.values(), key=lambda task: task.position)
+
+    async def calls(self, execution_id: ExecutionId) -> int:
+        return len(self.store.kept(execution_id).ledger)
+
+    async def move(self, execution: Execution, status: ExecutionStatus) -> None:
+        self.store.move(execution.id, status)
+
+
+class SqlWorld:
+    def __init__(self, database: Database) -> None:
+        self.store = SqlRunStore(database.pool)
+        self.reader = SqlReader(database.pool)
+        self.units = SqlUnitsOfWork(database.engine)
+
+    async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
+        project = Project(DEFAULT_TENANT, f"Project {execution.id}", id=execution.project_id)
+        async with self.units(DEFAULT_TENANT) as unit:
+            await unit.projects.add(project)
+            await unit.teams.add(snapshot.team)
+            for role in snapshot.roles:
+                await unit.roles.add(role)
+            execution.revision_id = await unit.definitions.keep_revision(execution.team_id, *encode(snapshot))
+            await unit.executions.add(execution, tasks)
+            await unit.commit()
+
+    async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]:
+        return await self.reader.events(DEFAULT_TENANT, execution_id, 0, 10_000)
+
+    async def execution(self, execution_id: ExecutionId) -> Execution:
+        return (await self.reader.by_ids(Execution, DEFAULT_TENANT, [execution_id]))[execution_id]
+
+    async def tasks(self, execution_id: ExecutionId) -> Sequence[TaskExecution]:
+        found = await self.reader.children(TaskExecution, DEFAULT_TENANT, "execution_id", [execution_id], ["position"])
+        return found[execution_id]
+
+    async def calls(self, execution_id: ExecutionId) -> int:
+        found = await self.reader.usage(DEFAULT_TENANT, "execution_id", [execution_id])
+        return found[execution_id].calls if found else 0
+
+    async def move(self, execution: Execution, status: ExecutionStatus) -> None:
+        async with self.units(DEFAULT_TENANT) as unit:
+            current = await unit.executions.lock(execution.id)
+            await unit.executions.save(replace(current, status=status), current.status)
+            await unit.commit()

@@ -1,0 +1,187 @@
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from domain.crew import environment
+
+environment.prepare(Path(tempfile.mkdtemp(prefix="regatta-crew-")))
+
+from domain.crew.models import LiteLLMClient, ModelSettings  # noqa: E402 - crewai and litellm come after `prepare`
+from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
+from domain.crew.tools import ToolSettings  # noqa: E402 - same
+from domain.events import ExecutionEvent  # noqa: E402 - same
+from domain.model.execution import TaskExecution  # noqa: E402 - same
+from domain.model.identity import (  # noqa: E402 - same
+    DEFAULT_TENANT,
+    ExecutionId,
+    ProjectId,
+    TeamId,
+    new_id,
+)
+from domain.model.ledger import LedgerEntry  # noqa: E402 - same
+from domain.model.role import Role  # noqa: E402 - same
+from domain.model.tool import Tool, ToolKind  # noqa: E402 - same
+from domain.ports import ModelAnswer, ModelRequest, Ownership, TaskWork  # noqa: E402 - same
+from domain.services.model_gateway import LedgeredGateway  # noqa: E402 - same
+from tests.support.model_server import ModelServer  # noqa: E402 - same
+
+K = TypeVar("K", bound=ExecutionEvent)
+LOOPBACK = frozenset({"127.0.0.1"})
+
+
+@dataclass
+class Journal:
+    """A RunSink that keeps what it is given."""
+
+    events: list[ExecutionEvent] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
+
+    def emit(self, event: ExecutionEvent) -> None:
+        self.events.append(event)
+
+    def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        self.entries.append(entry)
+        self.events.append(event)
+
+    def of(self, kind: type[K]) -> list[K]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@dataclass
+class Stage:
+    """A runner on a scripted model server, with the journal of what it did."""
+
+    server: ModelServer
+    client: LiteLLMClient
+    gateway: LedgeredGateway
+    runner: CrewTaskRunner
+    journal: Journal
+
+    async def run(self, work: TaskWork) -> str:
+        return await self.runner.run(work, self.journal)
+
+    @property
+    def tool_results(self) -> list[str]:
+        """What went back to the model as results of tools, in the last request."""
+        return [str(message["content"]) for message in self.server.requests[-1].messages if message["role"] == "tool"]
+
+
+def work_for(*, tools: Sequence[Tool] = (), role: dict[str, Any] | None = None, **more: Any) -> TaskWork:
+    team, execution = TeamId(new_id()), ExecutionId(new_id())
+    who = Role(
+        DEFAULT_TENANT, team, **{"title": "Analyst", "goals": ["Find out"], "backstory": "Curious", **(role or {})}
+    )
+    texts = {"description": "Look into it.", "expected_output": "A sentence."}
+    texts |= {name: more.pop(name) for name in tuple(more) if name in texts}
+    task = TaskExecution(
+        DEFAULT_TENANT, execution, 0, "Look", role_id=who.id, role_title=who.title, attempts=1, **texts
+    )
+    ownership = Ownership(DEFAULT_TENANT, ProjectId(new_id()), execution, 1)
+    defaults: dict[str, Any] = {
+        "context": "",
+        "model": "openai/gpt-4o-mini",
+        "max_iterations": 5,
+        "timeout_seconds": 20,
+    }
+    return TaskWork(ownership, team, task, who, tools, **{**defaults, **more})
+
+
+@pytest.fixture
+def a_work() -> Callable[..., TaskWork]:
+    return work_for
+
+
+@pytest.fixture
+def a_tool() -> Callable[..., Tool]:
+    def made(kind: ToolKind, name: str = "My tool", **configuration: Any) -> Tool:
+        return Tool(DEFAULT_TENANT, ProjectId(new_id()), name, kind, configuration=configuration)
+
+    return made
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: ModelServer) -> AsyncIterator[LiteLLMClient]:
+    running = LiteLLMClient(ModelSettings(api_base=server.url, api_key="sk-very-secret"))
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+def files_dir(tmp_path: Path) -> Path:
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def tool_settings(files_dir: Path) -> ToolSettings:
+    return ToolSettings(allowed_private_hosts=LOOPBACK, files_dir=files_dir, timeout_seconds=5)
+
+
+@pytest.fixture
+async def stage(
+    server: ModelServer, client: LiteLLMClient, journal: Journal, tool_settings: ToolSettings
+) -> AsyncIterator[Stage]:
+    gateway = LedgeredGateway(client)
+    loop = asyncio.get_running_loop()
+    runner = CrewTaskRunner(gateway, loop, threads=4, client=client, tools=tool_settings)
+    yield Stage(server, client, gateway, runner, journal)
+    runner.close()
+
+
+@pytest.fixture
+def settings_of(stage: Stage) -> Iterator[Callable[..., None]]:
+    """Changes the tool settings of the stage's runner."""
+
+    def change(**changes: Any) -> None:
+        stage.runner = CrewTaskRunner(
+            stage.gateway,
+            asyncio.get_running_loop(),
+            client=stage.client,
+            tools=replace(ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5), **changes),
+        )
+
+    yield change
+    stage.runner.close()
+
+
+@dataclass
+class FakeModel:
+    """A ModelClient that says what it is told, piece by piece, or fails; or hangs until it is cancelled."""
+
+    pieces: Sequence[str] = ("Hello",)
+    failure: Exception | None = None
+    hangs: bool = False
+    calls: int = 0
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
+        del request
+        self.calls += 1
+        for piece in self.pieces:
+            on_text(piece)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.failure:
+            raise self.failure
+        return ModelAnswer("".join(self.pieces), prompt_tokens=7, completion_tokens=3)
+
+    def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
+        del request
+        return ModelAnswer(text, prompt_tokens=100, completion_tokens=len(text))
+
+    def provider_of(self, model: str) -> str:
+        return model.partition("/")[0]

@@ -1,0 +1,255 @@
+import asyncio
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from domain.crew import executor, tuning
+from domain.crew.environment import SWITCHES
+from domain.crew.models import LiteLLMClient, ModelSettings
+from domain.errors import FailureCode, RunFailed
+from domain.events import ModelCalled, OutputStreamed, ToolCalled, ToolReturned
+from domain.model.ledger import CallOutcome, TokenSource
+from domain.model.tool import Tool, ToolKind
+from domain.ports import TaskWork
+from tests.support.model_server import Silence, Status, Text, ToolCall, Usage
+from tests.unit.crew.conftest import Stage
+
+Works = Callable[..., TaskWork]
+Tools = Callable[..., Tool]
+
+
+async def the_failure(stage: Stage, work: TaskWork) -> RunFailed:
+    with pytest.raises(RunFailed) as caught:
+        await stage.run(work)
+    return caught.value
+
+
+async def test_a_role_does_its_task(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Text("Markets grow.", usage=Usage(120, 30)))
+    role = {"title": "Analyst", "description": "Knows markets.", "goals": ["See far", "See clearly"], "max_tokens": 99}
+    work = a_work(role=role, description="Look at the market.", expected_output="One line.", context="Earlier words.")
+
+    output = await stage.run(work)
+
+    [request] = stage.server.requests
+    assert output == "Markets grow."
+    assert "You are Analyst. Knows markets.\nCurious" in request.system
+    assert "See far\nSee clearly" in request.system
+    assert "Look at the market." in request.last
+    assert "One line." in request.last
+    assert "Earlier words." in request.last
+    assert (request.body["temperature"], request.body["max_tokens"]) == (0.7, 99)
+    assert "tools" not in request.body
+    assert "stop" not in request.body
+
+
+async def test_a_run_leaves_its_text_its_call_and_one_entry(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Text("Markets grow.", usage=Usage(120, 30)))
+    work = a_work()
+
+    await stage.run(work)
+
+    [entry] = stage.journal.entries
+    assert "".join(event.text for event in stage.journal.of(OutputStreamed)) == "Markets grow."
+    assert isinstance(stage.journal.events[-1], ModelCalled)
+    assert {event.task_execution_id for event in stage.journal.events} == {work.task.id}
+    assert (entry.outcome, entry.prompt_tokens, entry.completion_tokens) == (CallOutcome.SUCCEEDED, 120, 30)
+    assert entry.token_source is TokenSource.PROVIDER
+
+
+async def test_braces_in_texts_reach_the_model_as_they_are(stage: Stage, a_work: Works) -> None:
+    texts = "{tools} {input} {role} {goal} {tool_names} {topic} {{x}} {backstory} { }"
+    role = {"title": "{goal} man", "goals": [texts], "backstory": texts}
+
+    await stage.run(a_work(role=role, description=texts, expected_output=texts, context=texts))
+
+    [request] = stage.server.requests
+    assert request.text.count(texts) == 5
+    assert "You are {goal} man." in request.system
+    assert request.text.isascii()
+
+
+async def test_many_tasks_at_once_keep_to_themselves(stage: Stage, a_work: Works) -> None:
+    stage.server.default = lambda request: Text("answer to " + request.last.partition("number ")[2][:2])
+    works = [a_work(description=f"This is number {number}.") for number in range(10, 22)]
+
+    outputs = await asyncio.gather(*(stage.run(work) for work in works))
+
+    assert outputs == [f"answer to {number}" for number in range(10, 22)]
+    assert {entry.task_execution_id for entry in stage.journal.entries} == {work.task.id for work in works}
+    assert len(stage.journal.entries) == 12
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        (401, FailureCode.MODEL_REFUSED, False),
+        (429, FailureCode.MODEL_UNAVAILABLE, True),
+        (500, FailureCode.MODEL_UNAVAILABLE, True),
+    ],
+)
+async def test_a_failing_model_is_asked_once(
+    stage: Stage, a_work: Works, status: int, code: FailureCode, *, retryable: bool
+) -> None:
+    stage.server.default = Status(status)
+
+    failure = await the_failure(stage, a_work())
+
+    assert (failure.code, failure.retryable) == (code, retryable)
+    assert stage.server.received == 1
+    assert [entry.error for entry in stage.journal.entries] == [code.value]
+
+
+async def test_a_role_that_never_answers_reaches_its_iterations(stage: Stage, a_work: Works, a_tool: Tools) -> None:
+    stage.server.default = lambda _: ToolCall("my_tool", {"expression": "1+1"})
+
+    failure = await the_failure(stage, a_work(tools=[a_tool(ToolKind.CALCULATOR)], max_iterations=3))
+
+    assert (failure.code, failure.retryable) == (FailureCode.MAX_ITERATIONS, False)
+    assert stage.server.received == 3
+
+
+async def test_a_task_that_takes_too_long_fails_and_closes_its_call(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Silence())
+
+    failure = await the_failure(stage, a_work(timeout_seconds=0.3))
+
+    assert failure.code is FailureCode.TASK_TIMEOUT
+    await stage.server.wait_for_disconnects(1)
+
+
+async def test_cancelling_closes_the_call_and_books_it_before_it_returns(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Silence(after_chunks=2))
+    work = a_work()
+    run = asyncio.create_task(stage.run(work))
+    await stage.server.wait_for_requests(1)
+
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    [entry] = stage.journal.entries
+    assert (entry.outcome, entry.token_source) == (CallOutcome.CANCELLED, TokenSource.ESTIMATE)
+    assert entry.prompt_tokens > 0
+    assert work.is_abandoned
+    await stage.server.wait_for_disconnects(1)
+
+
+async def test_a_cancelled_task_makes_no_further_call_when_its_tool_returns(
+    stage: Stage, a_work: Works, a_tool: Tools
+) -> None:
+    # The tool asks the model server itself, so that the test can hold it as long as it likes.
+    stage.server.script(ToolCall("my_tool", {"url": stage.server.url}))
+    opened, release = threading.Event(), threading.Event()
+
+    def held(self: Any, request: Any) -> Any:
+        del self, request
+        opened.set()
+        release.wait(5)
+        raise AssertionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("domain.crew.tools.web.GuardedTransport.handle_request", held)
+        run = asyncio.create_task(stage.run(a_work(tools=[a_tool(ToolKind.HTTP_GET)])))
+        await asyncio.to_thread(opened.wait, 5)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        release.set()
+        await asyncio.to_thread(stage.runner.close, wait=True)
+
+    assert stage.server.received == 1
+    assert len(stage.journal.of(ToolCalled)) == 1
+    assert stage.journal.of(ToolReturned) == []
+
+
+async def test_cancelling_through_the_gateway_cancels_the_run(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Silence())
+    work = a_work()
+    run = asyncio.create_task(stage.run(work))
+    await stage.server.wait_for_requests(1)
+
+    stage.gateway.cancel(work.ownership.execution_id)
+
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await stage.server.wait_for_disconnects(1)
+
+
+async def test_a_model_without_native_tools_uses_them_by_text(stage: Stage, a_work: Works, a_tool: Tools) -> None:
+    stage.server.script(
+        Status(400, {"error": {"message": "this model does not support tools"}}),
+        Text('Thought: calculate\nAction: my_tool\nAction Input: {"expression": "6*7"}'),
+        Text("Thought: done\nFinal Answer: It is 42."),
+    )
+
+    output = await stage.run(a_work(tools=[a_tool(ToolKind.CALCULATOR)]))
+
+    assert output == "It is 42."
+    assert "42" in stage.server.requests[-1].text
+    assert [event.output for event in stage.journal.of(ToolReturned)] == ["42"]
+
+
+async def test_the_tuned_path_asks_and_answers_as_crewai_does(
+    stage: Stage, a_work: Works, a_tool: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script() -> None:
+        stage.server.clear()
+        stage.server.script(ToolCall("my_tool", {"expression": "6*7"}, id="one"), Text("It is 42."))
+
+    work = {"tools": [a_tool(ToolKind.CALCULATOR)], "context": "Before."}
+    script()
+    tuned = await stage.run(a_work(**work))
+    asked = [request.messages for request in stage.server.requests]
+
+    tuning.untune()
+    monkeypatch.setattr("domain.crew.assembly.executor_class", lambda: executor.AgentExecutor)
+    script()
+    shipped = await stage.run(a_work(**work))
+    tuning.tune()
+
+    assert tuned == shipped == "It is 42."
+    assert [request.messages for request in stage.server.requests] == asked
+
+
+def test_an_executor_whose_steps_are_gone_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert executor.executor_class() is executor.DirectExecutor
+
+    monkeypatch.setattr(executor, "_STEPS", ("a_step_of_another_version",))
+
+    assert executor.executor_class() is executor.AgentExecutor
+
+
+def test_tuning_leaves_the_rest_of_the_process_alone() -> None:
+    from crewai.events import crewai_event_bus  # noqa: PLC0415 - as other code would import it
+
+    tuning.tune()
+    tuning.tune()
+    tuned = crewai_event_bus.emit
+    tuning.untune()
+    try:
+        assert crewai_event_bus.emit is not tuned
+        assert not hasattr(crewai_event_bus.emit, "_regatta_silenced")
+    finally:
+        tuning.tune()
+
+
+def test_the_environment_is_prepared_and_the_process_is_as_it_was() -> None:
+    assert all(os.environ[name] == value for name, value in SWITCHES.items())
+    assert os.path.isabs(os.environ["CREWAI_STORAGE_DIR"])  # noqa: PTH117 - a text of the environment
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert warnings.warn.__module__ in {"warnings", "_warnings"}
+
+
+def test_tools_are_offered_to_models_that_take_them() -> None:
+    client = LiteLLMClient(ModelSettings())
+
+    assert client.supports_tools("openai/gpt-4o-mini")
+    assert client.supports_tools("openai/some-local-model")
+    assert not client.supports_tools("gpt-3.5-turbo-instruct")
