@@ -1,5 +1,6 @@
 """The command `regatta`. What can be slow is imported by the command that needs it: `--help` answers at once."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -71,7 +72,9 @@ def worker(
 
     configure_logging(settings.log_level, settings.log_format)
     chosen = name or workers.default_name(settings, index)
-    raise typer.Exit(workers.main(workers.WorkerOptions(settings, chosen, parent_fd)))
+    status = workers.main(workers.WorkerOptions(settings, chosen, parent_fd))
+    gc.freeze()  # or the interpreter's end searches all of CrewAI for garbage, which takes more than a second
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -39,6 +39,7 @@ BUSY_POLL_SECONDS: Final = 0.05
 """How often a worker looks at the queue without being hinted, and when it has no free place."""
 
 _NOTING_SECONDS: Final = 0.02
+_POOL_SIZE: Final = 5
 
 
 class DurableQueue:
@@ -100,6 +101,8 @@ class DurableQueue:
             if self._client is not None:
                 self._client.destroy()
                 self._client = None
+            if self._engine is not None:
+                self._engine.dispose()
             if self._engine is not None:  # DBOS leaves an engine that it was given to its owner
                 self._engine.dispose()
                 self._engine = None
@@ -109,10 +112,10 @@ class DurableWorker:
     """Runs what is queued, on the loop on which it is started; one per process, for DBOS is a singleton."""
 
     def __init__(self, url: str, run: RunExecution, worker_id: str, concurrency: int) -> None:
-        self._url = url
         self._run = run
         self._worker_id = worker_id
         self._concurrency = concurrency
+        self._engine = _engine(url, _POOL_SIZE)
         self._dbos: DBOS | None = None
         self._bell = threading.Event()
 
@@ -139,7 +142,7 @@ class DurableWorker:
     def _configuration(self) -> Any:
         return {
             "name": APPLICATION,
-            "system_database_engine": _engine(self._url, 5),
+            "system_database_engine": self._engine,
             "serializer": _json(),
             "application_version": PROTOCOL,
             "executor_id": self._worker_id,
@@ -190,12 +193,20 @@ class DurableWorker:
 
     async def stop(self) -> None:
         """Leave DBOS; a workflow that still runs stays pending, to be recovered."""
+        self.stop_taking()
+        loop = asyncio.get_running_loop()
+        # DBOS made its threads the loop's own, and shuts them down: a thread of ours, and then fresh ones for the loop.
+        with ThreadPoolExecutor(1) as thread:
+            await loop.run_in_executor(thread, self._leave)
+        loop.set_default_executor(ThreadPoolExecutor())
+
+    def _leave(self) -> None:
         from dbos import DBOS  # noqa: PLC0415 - slow to import
 
         if self._dbos is not None:
-            self.stop_taking()
-            await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+            DBOS.destroy(destroy_registry=True)
             self._dbos = None
+        self._engine.dispose()
 
 
 def _json() -> Any:

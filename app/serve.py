@@ -63,6 +63,7 @@ def serve(settings: Settings, *, parent_fd: int | None = None) -> int:
 def _serve(
     settings: Settings, database: "_Database", listener: socket.socket, parent_fd: int | None, began: float
 ) -> int:
+    gc.disable()  # until all is imported there is little to collect
     import uvloop  # noqa: PLC0415 - slow to import; PostgreSQL starts meanwhile
 
     from app.main import create_app  # noqa: PLC0415 - same
@@ -279,6 +280,7 @@ class _Serving:
             return
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection looks at it
+        gc.enable()
         for index in range(self._settings.workers):
             self._workers.append(_Worker(self._settings, index, lifeline))
         self._beside.append(asyncio.create_task(self._look_after_database()))

@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import asyncpg
 import structlog
@@ -42,6 +43,9 @@ SWEEP_LIMIT: Final = 50
 TIDY_SECONDS: Final = 86_400.0
 _CONNECT_PAUSE: Final = 0.5
 _FLUSH_SECONDS: Final = 1.0
+_SPARE_THREADS: Final = 4  # recovered executions come on top of the queue's own limit
+
+RunnerSource: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[TaskRunner]]
 
 _log = structlog.get_logger(__name__)
 
@@ -90,15 +94,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _leave_threads_behind(status: int) -> None:
     """Exit although a tool in some thread does not come back: its result would be discarded anyway."""
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if any(not thread.daemon for thread in others):
+    deadline = time.monotonic() + _FLUSH_SECONDS
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
-async def run_worker(options: WorkerOptions, make_runner: "Callable[[Settings], TaskRunner] | None" = None) -> None:
-    """Work until told to stop. `make_runner` replaces CrewAI, for tests.
+async def run_worker(options: WorkerOptions, a_runner: RunnerSource | None = None) -> None:
+    """Work until told to stop. `a_runner` replaces CrewAI, for tests.
 
     Raises whatever keeps it from starting: no migrated database, for instance.
     """
@@ -112,12 +119,14 @@ async def run_worker(options: WorkerOptions, make_runner: "Callable[[Settings], 
         return
     database = await connecting
     try:
-        await _work(options, database, (make_runner or crew_runner)(options.settings), stop)
+        async with (a_runner or crew_runner)(options.settings) as runner:
+            await _work(options, database, runner, stop)
     finally:
         await database.close()
 
 
-def crew_runner(settings: Settings) -> TaskRunner:
+@asynccontextmanager
+async def crew_runner(settings: Settings) -> AsyncIterator[TaskRunner]:
     """CrewAI over the ledgered gateway and LiteLLM, on the running loop."""
     from domain.crew.models import LiteLLMClient  # noqa: PLC0415 - `environment.prepare` comes before the import
     from domain.crew.runner import CrewTaskRunner  # noqa: PLC0415 - same
@@ -136,12 +145,13 @@ def crew_runner(settings: Settings) -> TaskRunner:
         crewai_tools=frozenset(settings.crewai_tools),
     )
     loop = asyncio.get_running_loop()
-    return CrewTaskRunner(LedgeredGateway(client), loop, threads=_threads(settings), client=client, tools=tools)
-
-
-def _threads(settings: Settings) -> int:
-    # Recovered executions come on top of the queue's own limit.
-    return settings.worker_concurrency + 4
+    threads = settings.worker_concurrency + _SPARE_THREADS
+    runner = CrewTaskRunner(LedgeredGateway(client), loop, threads=threads, client=client, tools=tools)
+    try:
+        yield runner
+    finally:
+        runner.close()
+        await client.close()
 
 
 async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, stop: asyncio.Event) -> None:

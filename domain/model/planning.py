@@ -1,6 +1,8 @@
 """From a snapshot and inputs to the task executions of a run: pure rules, no I/O."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from domain.errors import MissingInputs, NoActiveRole
@@ -17,23 +19,38 @@ def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
 
     Raises:
         NoActiveRole: nobody is there to do the work.
-        MissingInputs: a placeholder of a task has no input.
+        MissingInputs: a placeholder of a task or of an active role has no input.
     """
     active = [role for role in snapshot.roles if role.is_active]
     if not active:
         raise NoActiveRole
+    check_inputs(snapshot, active, execution.inputs)
     if not snapshot.tasks:
         return [_from_role(role, position, execution) for position, role in enumerate(active)]
-    check_inputs(snapshot.tasks, execution.inputs)
     return _from_tasks(snapshot, active, execution)
 
 
-def check_inputs(tasks: Sequence[Task], inputs: dict[str, Any]) -> None:
-    """Raises MissingInputs, naming them all, when a placeholder has no input."""
-    texts = (text for task in tasks for text in (task.description, task.expected_output))
-    missing = [name for name in placeholders(texts) if name not in inputs]
+def check_inputs(snapshot: TeamSnapshot, active: Sequence[Role], inputs: dict[str, Any]) -> None:
+    """Raises MissingInputs, naming them all, when a placeholder of a task or of an active role has no input."""
+    of_tasks = (text for task in snapshot.tasks for text in (task.description, task.expected_output))
+    of_roles = (text for role in active for text in _texts_of(role))
+    missing = [name for name in placeholders(chain(of_tasks, of_roles)) if name not in inputs]
     if missing:
         raise MissingInputs(missing)
+
+
+def _texts_of(role: Role) -> tuple[str, ...]:
+    return (role.title, role.backstory, *role.goals)
+
+
+def with_inputs(role: Role, inputs: dict[str, Any]) -> Role:
+    """The role with the placeholders of its texts filled, as CrewAI fills those of an agent."""
+    return replace(
+        role,
+        title=fill(role.title, inputs),
+        backstory=fill(role.backstory, inputs),
+        goals=[fill(goal, inputs) for goal in role.goals],
+    )
 
 
 def _from_tasks(snapshot: TeamSnapshot, active: Sequence[Role], execution: Execution) -> list[TaskExecution]:
@@ -77,7 +94,7 @@ def _from_task(
         description=fill(task.description, execution.inputs),
         expected_output=fill(task.expected_output, execution.inputs),
         role_id=role.id,
-        role_title=role.title,
+        role_title=fill(role.title, execution.inputs),
         task_id=task.id,
         waits_for=waits_for,
         max_attempts=task.max_attempts,
@@ -86,6 +103,7 @@ def _from_task(
 
 
 def _from_role(role: Role, position: int, execution: Execution) -> TaskExecution:
+    role = with_inputs(role, execution.inputs)
     written = written_for(role, execution.inputs)
     return TaskExecution(
         tenant_id=execution.tenant_id,

@@ -24,6 +24,7 @@ from domain.events import (
 from domain.model.execution import TASK_FINAL, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId, utc_now
 from domain.model.ledger import LedgerEntry
+from domain.model.planning import with_inputs
 from domain.model.role import Role
 from domain.model.team import Process
 from domain.ports import Change, Claimed, Ownership, RunSink, RunStore, TaskRunner, TaskWork
@@ -184,7 +185,12 @@ class _Run:
                 await self._end_cancelled()
                 return
             self._work = asyncio.create_task(self._all_tasks())
-            await self._ended(self._work)
+            try:
+                await self._ended(self._work)
+            except OwnershipLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - the end itself could not be stored
+                await self._end_failed(self._unexpected(error))
         finally:
             self.over.set()
 
@@ -304,7 +310,7 @@ class _Run:
         role = next((role for role in self._snapshot.roles if role.id == task.role_id), None)
         if role is None:
             raise RunFailed(FailureCode.NO_CAPABLE_ROLE, f"The role “{task.role_title}” is not part of the team.")
-        return role
+        return with_inputs(role, self._execution.inputs)
 
     async def _after(self, task: TaskExecution, failure: RunFailed) -> None:
         """Waits before the next attempt; raises the failure when there is none."""

@@ -50,7 +50,7 @@ async def queued(world: SqlWorld, *names: str) -> Execution:
 
 async def ended(world: SqlWorld, execution_id: ExecutionId) -> Execution:
     async with asyncio.timeout(20):
-        while not (execution := await world.execution(execution_id)).is_final:
+        while not (execution := await world.execution(execution_id)).is_final:  # noqa: ASYNC110 - it ends elsewhere
             await asyncio.sleep(0.02)
     return execution
 

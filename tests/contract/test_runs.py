@@ -286,6 +286,23 @@ async def test_a_bug_fails_the_execution_without_showing_itself(world: World, a_
     assert "secret" not in over.message
 
 
+async def test_an_end_that_cannot_be_stored_still_ends_the_execution() -> None:
+    world = FakeWorld()
+    execution = await queued(world, "only")
+    recorder = EventRecorder(world.store, FakeHints())
+    recorder.start()
+
+    async def breaking(_: TaskWork, __: RunSink) -> str:
+        world.store.failures = [ValueError("as a group"), ValueError("alone"), ValueError("cleaned")]
+        return "unstorable"
+
+    await RunExecution(world.store, recorder, ScriptedRunner(only=breaking), "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await recorder.stop(1)
+
+    ended = await world.execution(execution.id)
+    assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
+
+
 async def test_a_process_that_cannot_be_run_yet_says_so(world: World, a_worker: Callable[..., Worker]) -> None:
     execution, tasks, snapshot = a_team_with_tasks("only")
     snapshot.team.process = Process.HIERARCHICAL
