@@ -1,7 +1,11 @@
 """The command `regatta`. What can be slow is imported by the command that needs it: `--help` answers at once."""
 
 import gc
+import os
+import select
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +15,7 @@ from app.complaints import Complaint
 from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 _FAILED: Final = 1
+_ORPHAN_SECONDS: Final = 2.0  # beyond the grace, for what should have ended by then
 
 app = typer.Typer(
     name="regatta",
@@ -67,6 +72,8 @@ def worker(
     settings = _settings()
     if settings.database_url is None:
         raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
+    if parent_fd is not None:
+        _do_not_outlive(parent_fd, settings.shutdown_grace_seconds + _ORPHAN_SECONDS)
     from app import worker as workers  # noqa: PLC0415 - takes seconds
     from app.observability import configure_logging  # noqa: PLC0415 - see the module
 
@@ -75,6 +82,17 @@ def worker(
     status = workers.main(workers.WorkerOptions(settings, chosen, parent_fd))
     gc.freeze()  # or the interpreter's end searches all of CrewAI for garbage, which takes more than a second
     raise typer.Exit(status)
+
+
+def _do_not_outlive(parent_fd: int, patience: float) -> None:
+    """End this process some seconds after its parent, if it has not ended by itself: while importing it is deaf."""
+
+    def wait() -> None:
+        select.select([parent_fd], [], [])
+        time.sleep(patience)
+        os._exit(_FAILED)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 @app.command()

@@ -70,7 +70,7 @@ def summary(execution: Answer, seconds: float) -> str:
     usage = execution["usage"]
     calls = f"{usage['calls']} model calls"
     spent = f"{usage['totalTokens']:,} tokens, {money(usage['cost'])}"
-    return f"{execution['status']}: {calls}, {spent}; {seconds:.1f} s in all, start and stop included."
+    return f"{execution['status']}: {calls}, {spent}; {seconds:.1f} s in all."
 
 
 class PlainView:

@@ -1,5 +1,6 @@
 """GraphQL over HTTP and websocket: limits, contexts, encoding. What an operation means is the schema's business."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -83,12 +84,20 @@ def _check(body: Any) -> None:
     """Hold the form of a GraphQL request."""
     if not isinstance(body, dict):
         raise BadRequest(400, "The body is a JSON object with a query.")
-    if not isinstance(body.get("query"), str) or not body["query"]:
-        raise BadRequest(400, "There is no query in the request.")
-    if not isinstance(body.get("variables"), dict | None):
-        raise BadRequest(400, "The variables are a JSON object.")
-    if not isinstance(body.get("operationName"), str | None):
-        raise BadRequest(400, "The operationName is a text.")
+    problem = _problem(body)
+    if problem:
+        raise BadRequest(400, problem)
+
+
+def _problem(request: dict[str, Any]) -> str | None:
+    """What of a GraphQL request has not its form; None when all is well."""
+    if not isinstance(request.get("query"), str) or not request["query"]:
+        return "There is no query in the request."
+    if not isinstance(request.get("variables"), dict | None):
+        return "The variables are a JSON object."
+    if not isinstance(request.get("operationName"), str | None):
+        return "The operationName is a text."
+    return None
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -117,11 +126,30 @@ class LiveEndpoint(GraphQL[Context, None]):
 
     make_context: ContextMaker
 
+    def decode_json(self, data: str | bytes) -> object:
+        """A message of the protocol; anything else closes the websocket, with the code 4400."""
+        message = orjson.loads(data)
+        if not _is_message(message):
+            raise json.JSONDecodeError("no message of graphql-transport-ws", "", 0)
+        return message
+
     async def get_context(self, request: Any, response: Any) -> Context:  # noqa: ARG002 - Strawberry's signature
         return self.make_context(remembers=False)
 
     async def get_root_value(self, request: HTTPConnection | WebSocket) -> None:  # noqa: ARG002 - the same
         return None
+
+
+def _is_message(message: Any) -> bool:
+    """Whether it has the form that Strawberry takes for granted."""
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        return False
+    if not isinstance(message.get("id"), str | None):
+        return False
+    if message["type"] != "subscribe":
+        return True
+    payload = message.get("payload")
+    return isinstance(message.get("id"), str) and isinstance(payload, dict) and _problem(payload) is None
 
 
 def graphql_routes(

@@ -1,5 +1,6 @@
 """The API process: `create_app` puts schema, container and routes together."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,9 @@ from resolvers.context import Context
 from resolvers.node_ids import node_id
 from schema.schema import build
 
+WARM_UP_DELAY_SECONDS = 1.0
+"""The queue's library takes half a second to import: it waits until the server has answered its first requests."""
+
 
 def create_app(settings: Settings) -> Starlette:
     """An ASGI application on this database; it connects when it is started, and not before."""
@@ -32,9 +36,12 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         opened.append(await Container.open(settings))
         app.state.container = container()
+        warming = asyncio.create_task(_warm_up(container()))
         try:
             yield
         finally:
+            warming.cancel()
+            await asyncio.wait({warming})
             await opened.pop().close()
 
     def make_context(*, remembers: bool) -> Context:
@@ -52,6 +59,12 @@ def create_app(settings: Settings) -> Starlette:
         ),
     ]
     return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+
+
+async def _warm_up(container: Container) -> None:
+    """What the first kickoff needs, once the first requests have been answered."""
+    await asyncio.sleep(WARM_UP_DELAY_SECONDS)
+    await container.queue.start()
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

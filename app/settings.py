@@ -231,8 +231,9 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> Iterator[s
     known = Settings.variables()
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(_TESTS_ONLY) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name} is no setting" + (f": did you mean {close[0]}?" if close else "")
+            short = {each.removeprefix(PREFIX): each for each in known}
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), short, n=1)
+            yield f"{name} is no setting" + (f": did you mean {short[close[0]]}?" if close else "")
 
 
 def document() -> str:

@@ -21,7 +21,8 @@ RegattaError
 Errors carry data, never an HTTP status or a GraphQL code: `schema/errors.py` translates them, once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Self
@@ -38,6 +39,16 @@ class RegattaError(Exception):
         """The same error, located at this path of the input."""
         self.path = path
         return self
+
+
+@contextmanager
+def located(*path: str) -> Iterator[None]:
+    """What is raised inside is located at this path of the input, unless it has a place of its own."""
+    try:
+        yield
+    except RegattaError as error:
+        error.path = error.path or path
+        raise
 
 
 class NotFound(RegattaError):
@@ -81,6 +92,7 @@ class StaleVersion(Conflict):
         super().__init__(f"The {kind.lower()} has changed: version {expected} was given, {actual} is current.")
         self.expected = expected
         self.actual = actual
+        self.path = ("version",)
         self.suggestion = "Read it again and apply your change to the current version."
 
 

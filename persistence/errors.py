@@ -8,14 +8,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from domain.errors import NameTaken, NotFound, RegattaError, Unavailable
 
 REFERENCES = {
-    "project_id": "Project",
-    "team_id": "Team",
-    "manager_id": "Role",
-    "role_id": "Role",
-    "supervisor_id": "Role",
-    "task_id": "Task",
-    "depends_on_id": "Task",
-    "tool_id": "Tool",
+    "project_id": ("Project", "projectId"),
+    "team_id": ("Team", "teamId"),
+    "manager_id": ("Role", "managerId"),
+    "role_id": ("Role", "roleId"),
+    "supervisor_id": ("Role", "supervisorId"),
+    "task_id": ("Task", "taskId"),
+    "depends_on_id": ("Task", "dependsOn"),
+    "tool_id": ("Tool", "toolIds"),
 }
 
 
@@ -36,7 +36,7 @@ def _violation(error: IntegrityError) -> RegattaError | IntegrityError:
     constraint: str = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
     if constraint.startswith("uq_") and constraint.endswith("_name"):
         return NameTaken(constraint.removeprefix("uq_").removesuffix("_name").capitalize())
-    for column, kind in REFERENCES.items():
+    for column, (kind, path) in REFERENCES.items():
         if constraint.startswith("fk_") and constraint.endswith(column):
-            return NotFound(kind, "").under(column)
+            return NotFound(kind, "").under(path)
     return error

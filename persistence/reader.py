@@ -5,7 +5,7 @@ Entities are slow and these reads are hot: a row becomes a thing of the domain b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -244,9 +244,19 @@ def _position(kind: type[Any], request: PageRequest) -> dict[str, Any]:
     value, tie = decode_cursor(request.after, request.order_by)
     is_moment = tables.TABLES[kind].c[request.order_by].type.python_type is datetime
     try:
-        return {"value": datetime.fromisoformat(value or "") if is_moment else value, "tie": UUID(tie)}
-    except ValueError as error:
+        return {"value": _moment(value) if is_moment else _text(value), "tie": UUID(tie)}
+    except (ValueError, OverflowError) as error:
         raise Invalid.at("This is no cursor of this list.", "after") from error
+
+
+def _moment(value: str) -> datetime:
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError(value)
+    return value
 
 
 def _page_of(found: Sequence[Any], request: PageRequest, total: int) -> Page[Any]:

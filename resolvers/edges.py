@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
 
+from domain.errors import Invalid
 from domain.model.page import DEFAULT_PAGE_SIZE, Condition, Operator, PageRequest
 from resolvers.context import Info
 from resolvers.inputs import Direction, conditions_of
@@ -55,15 +56,24 @@ class Paged:
     def _conditions(self, wanted: Any) -> tuple[Condition, ...]:
         if wanted is None and self.hides_archived:
             return (Condition("archived_at", Operator.IS_NULL, value=True),)
-        return tuple(_aware(condition) for condition in conditions_of(wanted))
+        return tuple(_storable(condition) for condition in conditions_of(wanted))
 
 
-def _aware(condition: Condition) -> Condition:
-    """A moment without a zone is taken as UTC."""
+def _storable(condition: Condition) -> Condition:
+    """The condition as a database can compare it: a moment without a zone is taken as UTC. Raises Invalid."""
     value = condition.value
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return Condition(condition.field, condition.operator, value.replace(tzinfo=UTC))
+    if isinstance(value, str) and "\x00" in value:
+        raise Invalid.at("The character U+0000 is not allowed.", "filter")
+    if isinstance(value, datetime):
+        return Condition(condition.field, condition.operator, _in_utc(value))
     return condition
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise Invalid.at("This moment is out of range.", "filter") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Mutations and subscriptions on executions."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -63,22 +64,24 @@ async def execution_events(
         raise Invalid.at("This is no cursor of an event stream.", "after") from error
     execution = await _execution(info, execution_id)
     feeds = info.context.services.feeds
-    async for batch in feeds.follow(info.context.tenant_id, execution.id, sequence):
-        yield batch
+    async with aclosing(feeds.follow(info.context.tenant_id, execution.id, sequence)) as batches:
+        async for batch in batches:
+            yield batch
 
 
 async def execution_progress(info: Info, execution_id: ExecutionArgument) -> AsyncIterator[ExecutionProgress]:
     """A snapshot at once and on every change; ends after the final one. Raises NotFound."""
     identifier = (await _execution(info, execution_id)).id
     last: object = None
-    async for _ in info.context.services.feeds.changes(execution_topic(identifier)):
-        progress = await _progress(info, identifier)
-        told = _told(progress)
-        if told != last:
-            yield progress
-        last = told
-        if progress.execution.is_final:
-            return
+    async with aclosing(info.context.services.feeds.changes(execution_topic(identifier))) as changes:
+        async for _ in changes:
+            progress = await _progress(info, identifier)
+            told = _told(progress)
+            if told != last:
+                yield progress
+            last = told
+            if progress.execution.is_final:
+                return
 
 
 def _told(progress: ExecutionProgress) -> object:
@@ -87,7 +90,7 @@ def _told(progress: ExecutionProgress) -> object:
 
 
 async def _progress(info: Info, identifier: ExecutionId) -> ExecutionProgress:
-    """The tasks are read before the execution: a final one is shown with its final tasks' usage."""
+    """The execution is read first: once it is final, so is everything that is read after it."""
     load = info.context.load
     execution = await load(loaders.ExecutionById, identifier)
     tasks = await load(loaders.TaskExecutionsByExecution, identifier)
@@ -118,11 +121,12 @@ async def project_activity(info: Info, project_id: ProjectArgument) -> AsyncIter
         raise NotFound("Project", project_id).under("projectId")
     known: dict[UUID, int] = {}
     is_first = True
-    async for _ in info.context.services.feeds.changes(project_topic(identifier)):
-        since = utc_now() if is_first else utc_now() - RECENT
-        rows = await info.context.reader.activity(info.context.tenant_id, identifier, since, ACTIVITY_LIMIT)
-        changed = [execution for execution, last in rows if known.get(execution.id) != last]
-        known = {execution.id: last for execution, last in rows}
-        if changed or is_first:
-            yield ProjectActivity(changed)
-        is_first = False
+    async with aclosing(info.context.services.feeds.changes(project_topic(identifier))) as changes:
+        async for _ in changes:
+            since = utc_now() if is_first else utc_now() - RECENT
+            rows = await info.context.reader.activity(info.context.tenant_id, identifier, since, ACTIVITY_LIMIT)
+            changed = [execution for execution, last in rows if known.get(execution.id) != last]
+            known = {execution.id: last for execution, last in rows}
+            if changed or is_first:
+                yield ProjectActivity(changed)
+            is_first = False

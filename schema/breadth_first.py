@@ -42,13 +42,16 @@ from resolvers.edges import EDGE, Computed, Loaded, Paged, selects
 MAX_OBJECTS = 50_000
 """The most objects in one answer; more is a mistake or an attack."""
 
+MAX_VALUES = 1_000_000
+"""The most values in one answer: a few objects can be asked for the same field under many aliases."""
+
 
 class NotSimple(Exception):
     """This executor does not know how to do it; the ordinary one does."""
 
 
 class TooLarge(Exception):
-    """The answer would have more than `MAX_OBJECTS` objects."""
+    """The answer would have more than `MAX_OBJECTS` objects, or more than `MAX_VALUES` values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class _Run:
     variables: VariableValues
     context: Context
     objects_made: int = 0
+    values_made: int = 0
     _asked_already: dict[tuple[Any, tuple[Any, ...]], "asyncio.Future[Any]"] = field(default_factory=dict)
     _selections: dict[tuple[str, tuple[int, ...]], dict[str, list[FieldNode]]] = field(default_factory=dict)
 
@@ -134,6 +138,9 @@ class _Run:
         self._check_size(len(parents))
         self.objects_made += len(parents)
         fields = self._fields(kind, selections)
+        self.values_made += len(parents) * len(fields)
+        if self.values_made > MAX_VALUES:
+            raise TooLarge
         columns: list[Any] = [self._column(kind, nodes, parents) for nodes in fields.values()]
         waiting = [index for index, column in enumerate(columns) if not isinstance(column, list)]
         for index, column in zip(waiting, await _together([columns[index] for index in waiting]), strict=True):

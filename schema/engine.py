@@ -1,9 +1,11 @@
 """Runs operations: documents are parsed and checked once, queries go breadth first, errors are told or masked."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import isawaitable
 from typing import Any
 
 import strawberry
@@ -11,28 +13,34 @@ import structlog
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
+    GraphQLResolveInfo,
+    MiddlewareManager,
     OperationDefinitionNode,
     OperationType,
     execute,
     get_operation_ast,
     parse,
+    subscribe,
     validate,
 )
 from graphql.execution.values import VariableValues, get_variable_values
-from strawberry.extensions import MaxTokensLimiter
 from strawberry.types.execution import ExecutionResult as StrawberryResult
 from strawberry.types.execution import PreExecutionError
 
 from domain.errors import RegattaError
 from resolvers.context import Context
-from schema.breadth_first import MAX_OBJECTS, BreadthFirst, TooLarge
+from schema.breadth_first import BreadthFirst, TooLarge
 from schema.errors import code_of
 
 MAX_DOCUMENT = 100_000
 MAX_TOKENS = 4_000
 MAX_ERRORS = 20
+MAX_FIELDS = 100_000
+"""The most fields that the ordinary executor resolves for one answer; an introspection has 10,000."""
+
 REMEMBERED_DOCUMENTS = 500
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +70,7 @@ class Engine(strawberry.Schema):
     """Strawberry's schema with an execution of our own; see the module."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, extensions=[lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS)])
+        super().__init__(**options)
         converter = self.schema_converter
         self._breadth_first = BreadthFirst(self._schema, converter.scalar_registry, self.config)
         self._prepared = lru_cache(maxsize=REMEMBERED_DOCUMENTS)(self._prepare)
@@ -73,7 +81,9 @@ class Engine(strawberry.Schema):
         try:
             document = parse(query, max_tokens=MAX_TOKENS)
         except GraphQLError as error:
-            return Prepared(DocumentNode(definitions=()), (_coded(error, "GRAPHQL_PARSE_FAILED"),), {})
+            # No GraphQLSyntaxError: Strawberry would close the whole websocket for it.
+            plain = GraphQLError(error.message, source=error.source, positions=error.positions)
+            return Prepared(DocumentNode(definitions=()), (_coded(plain, "GRAPHQL_PARSE_FAILED"),), {})
         except RecursionError:
             return _refused("The document is nested too deeply.", "GRAPHQL_PARSE_FAILED")
         found = validate(self._schema, document, max_errors=MAX_ERRORS)
@@ -110,8 +120,7 @@ class Engine(strawberry.Schema):
                 run = self._breadth_first.run(asked.operation, asked.prepared.fragments, values, asked.context)
                 return StrawberryResult(data=await run, errors=None)
             except TooLarge:
-                told = _error(f"The answer could have more than {MAX_OBJECTS} objects.", "TOO_LARGE")
-                return StrawberryResult(data=None, errors=[told])
+                return StrawberryResult(data=None, errors=[_too_large()])
             except Exception as error:  # noqa: BLE001 - a query has no side effects: run it the ordinary way,
                 _log.debug("not run breadth first", reason=repr(error))  # which also tells which field failed
         return await self._ordinary(asked)
@@ -123,22 +132,79 @@ class Engine(strawberry.Schema):
             context_value=asked.context,
             variable_values=asked.variables,
             operation_name=asked.operation_name,
+            middleware=MiddlewareManager(_Counted()),
         )
         finished: Any = result if isinstance(result, ExecutionResult) else await result
         return StrawberryResult(data=finished.data, errors=told_errors(finished.errors))
 
-    async def stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Subscriptions, and anything else over a websocket; errors are told or masked as over HTTP."""
-        return _with_errors_told(await super().stream(*args, **kwargs))
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,  # noqa: ARG002 - Strawberry's signature
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,  # noqa: ARG002 - Strawberry's signature
+        allowed_operation_types: Iterable[Any] | None = None,  # noqa: ARG002 - over a websocket all are
+    ) -> Any:
+        """Run any operation; a query or mutation gives one answer. Errors are told or masked as over HTTP."""
+        prepared = self._prepared(query or "")
+        operation = get_operation_ast(prepared.document, operation_name)
+        if prepared.errors or operation is None or operation.operation is not OperationType.SUBSCRIPTION:
+            return self._single(query, variable_values, context_value, operation_name)
+        asked = Asked(prepared, operation, variable_values or {}, context_value, operation_name)
+        return self._messages(asked)
+
+    async def _single(
+        self, query: str | None, variables: dict[str, Any] | None, context: Any, name: str | None
+    ) -> AsyncIterator[StrawberryResult]:
+        yield await self.execute(query, variables, context, operation_name=name)
+
+    async def _messages(self, asked: "Asked") -> AsyncIterator[StrawberryResult]:
+        found: Any = subscribe(
+            self._schema,
+            asked.prepared.document,
+            context_value=asked.context,
+            variable_values=asked.variables,
+            operation_name=asked.operation_name,
+            middleware=MiddlewareManager(_Counted()),
+        )
+        source = await found if isawaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            yield PreExecutionError(data=None, errors=told_errors(source.errors))
+            return
+        try:
+            async with aclosing(source):
+                async for result in source:
+                    yield StrawberryResult(data=result.data, errors=told_errors(result.errors))
+        except Exception as error:  # noqa: BLE001 - whatever the source raises ends the subscription, and is told
+            yield StrawberryResult(data=None, errors=[_told(_at_root(error, asked.operation))])
 
 
-async def _with_errors_told(results: Any) -> AsyncIterator[Any]:
-    try:
-        async for result in results:
-            result.errors = told_errors(result.errors)
-            yield result
-    finally:
-        await results.aclose()
+def _at_root(error: Exception, operation: OperationDefinitionNode) -> GraphQLError:
+    """The error at the operation's root field: a subscription has one."""
+    nodes = [node for node in operation.selection_set.selections if isinstance(node, FieldNode)]
+    path = [node.alias.value if node.alias else node.name.value for node in nodes[:1]]
+    return GraphQLError(str(error), nodes=nodes, path=path, original_error=error)
+
+
+class _Counted:
+    """Middleware that stops an answer which has too many fields; a subscription's messages count each for itself."""
+
+    def __init__(self) -> None:
+        self.fields = 0
+
+    def resolve(self, resolve: Callable[..., Any], root: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+        if info.operation.operation is OperationType.SUBSCRIPTION and info.path.prev is None:
+            self.fields = 0
+        self.fields += 1
+        if self.fields > MAX_FIELDS:
+            raise _too_large()
+        return resolve(root, info, **arguments)
+
+
+def _too_large() -> GraphQLError:
+    return _error("The answer would be too large: ask for less at a time.", "TOO_LARGE")
 
 
 def _refusal(

@@ -1,12 +1,11 @@
 """What the process environment must say before crewai and litellm are imported; import nothing of them here.
 
-Both libraries read their switches while they are imported, so `prepare` comes first in the worker. Importing this
-module sets those that need no directory, for the sake of tests and scripts that go straight to the adapters.
+Both libraries read their switches while they are imported, so `prepare` comes first in the worker. Importing any
+module of this package sets those that need no directory, for tests and scripts that go straight to an adapter.
 """
 
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,7 +76,3 @@ def _forget_dotenv(before: Mapping[str, str]) -> None:
     for name in os.environ.keys() - before.keys():
         if not name.startswith(("CREWAI_", "LITELLM_", "TIKTOKEN_")):
             del os.environ[name]
-
-
-if "crewai" not in sys.modules:
-    set_switches()

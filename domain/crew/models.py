@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import litellm
 from litellm import exceptions as refusals
+from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
 from domain.crew.prices import FREE, Prices, TokenCounts, find_prices
 from domain.errors import FailureCode, RunFailed
@@ -87,8 +88,8 @@ class LiteLLMClient:
 
     async def close(self) -> None:
         """Close LiteLLM's connections, on the loop on which the calls were made, before it ends."""
-        await litellm.close_litellm_async_clients()
-        litellm.in_memory_llm_clients_cache.flush_cache()
+        await close_litellm_async_clients()  # type: ignore[no-untyped-call] # LiteLLM left it so
+        litellm.in_memory_llm_clients_cache.flush_cache()  # type: ignore[no-untyped-call] # same
 
     async def _stream(self, request: ModelRequest, collected: "_Collected") -> None:
         stream = await self._open(request)

@@ -63,13 +63,13 @@ class Page(Generic[T]):
     total: int | None = None
 
 
-def encode_cursor(order_by: str, value: str | None, identifier: str) -> str:
+def encode_cursor(order_by: str, value: str, identifier: str) -> str:
     """An opaque cursor that stands behind the row with this order value and id."""
     text = json.dumps([order_by, value, identifier], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, order_by: str) -> tuple[str | None, str]:
+def decode_cursor(cursor: str, order_by: str) -> tuple[str, str]:
     """The order value and id of a cursor.
 
     Raises:
@@ -78,8 +78,8 @@ def decode_cursor(cursor: str, order_by: str) -> tuple[str | None, str]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         made_for, value, identifier = json.loads(base64.urlsafe_b64decode(padded.encode()))
-    except (binascii.Error, ValueError, TypeError, UnicodeError) as error:
+    except (binascii.Error, ValueError, TypeError, UnicodeError, RecursionError) as error:
         raise Invalid.at("This is no cursor of this list.", "after") from error
-    if made_for != order_by or not isinstance(identifier, str) or not isinstance(value, str | None):
+    if made_for != order_by or not isinstance(identifier, str) or not isinstance(value, str):
         raise Invalid.at("This cursor belongs to a list in another order.", "after")
     return value, identifier

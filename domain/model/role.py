@@ -101,8 +101,10 @@ class Role:
         rules = Rules()
         rules.name(self.title, "title")
         rules.text(self.description, "description")
-        rules.text(self.backstory, "backstory")
-        rules.texts(self.goals, "goals")
+        if self.backstory != default_backstory(self.title, self.expertise):  # else a bad title is told once
+            rules.text(self.backstory, "backstory")
+        if self.goals != [default_goal(self.title, self.expertise)]:
+            rules.texts(self.goals, "goals")
         rules.texts(self.skills, "skills")
         rules.texts(self.delegation_kinds, "delegation", "taskKinds")
         rules.between(self.temperature, 0, 2, "temperature")

@@ -11,8 +11,17 @@ MAX_NAME = 200
 MAX_TEXT = 20_000
 MAX_ITEMS = 100
 MAX_JSON = 64_000
+MAX_DEPTH = 50
 MAX_AMOUNT = Decimal(10) ** 11
 """NUMERIC(24, 12) has twelve digits before the point; one is left for sums."""
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether every JSON library on the way can write this value: they limit depth, and integers to 64 bits."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return depth < MAX_DEPTH and all(_is_plain(item, depth + 1) for item in items)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 class Rules:
@@ -60,6 +69,7 @@ class Rules:
         except (ValueError, TypeError, RecursionError):
             self.refuse("This is no JSON value.", *path)
             return
+        self.require(_is_plain(value), f"At most {MAX_DEPTH} levels, and no integer beyond 64 bits.", *path)
         self.require(len(text) <= MAX_JSON, f"At most {MAX_JSON} characters of JSON.", *path)
         self.require("\\u0000" not in text, "The character U+0000 is not allowed.", *path)
 

@@ -1,12 +1,13 @@
 """Use cases that make many things at once: duplicates of every kind, and crews that move in from files."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from domain.errors import Archived
+from domain.errors import Archived, located
 from domain.model.identity import (
     PrincipalId,
     ProjectId,
@@ -21,7 +22,7 @@ from domain.model.identity import (
 from domain.model.project import Project
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
-from domain.model.rules import MAX_NAME
+from domain.model.rules import MAX_NAME, Rules
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
@@ -42,17 +43,16 @@ class Duplicate:
 
     async def project(self, tenant_id: TenantId, identifier: UUID, name: str | None, by: PrincipalId | None) -> Project:
         """The project alone: its teams and tools are not copied along."""
-        async with self.units(tenant_id) as unit:
+        async with self._copying(tenant_id, name) as unit:
             original = await unit.projects.get(identifier)
             copy = _fresh(original, by, id=ProjectId(new_id()), name=name or name_of_copy(original.name))
-            copy.check()
             await unit.projects.add(copy)
             await unit.commit()
         return copy
 
     async def team(self, tenant_id: TenantId, identifier: UUID, name: str | None, by: PrincipalId | None) -> Team:
         """The team with its roles, tasks, dependencies, and the links to its tools."""
-        async with self.units(tenant_id) as unit:
+        async with self._copying(tenant_id, name) as unit:
             original = await unit.definitions.snapshot(TeamId(identifier))
             copy = copy_of(original, name or name_of_copy(original.team.name), by)
             await add_team(unit, copy)
@@ -60,11 +60,10 @@ class Duplicate:
         return copy.team
 
     async def role(self, tenant_id: TenantId, identifier: UUID, title: str | None, by: PrincipalId | None) -> Role:
-        async with self.units(tenant_id) as unit:
+        async with self._copying(tenant_id, title) as unit:
             original = await unit.roles.get(identifier)
             links = (await unit.definitions.snapshot(original.team_id)).role_tools
             copy = _fresh(original, by, id=RoleId(new_id()), title=title or name_of_copy(original.title))
-            copy.check()
             await ROLES.enter(unit, copy)
             await unit.roles.add(copy)
             tool_ids = [link.tool_id for link in links if link.role_id == original.id]
@@ -73,11 +72,10 @@ class Duplicate:
         return copy
 
     async def task(self, tenant_id: TenantId, identifier: UUID, name: str | None, by: PrincipalId | None) -> Task:
-        async with self.units(tenant_id) as unit:
+        async with self._copying(tenant_id, name) as unit:
             original = await unit.tasks.get(identifier)
             links = (await unit.definitions.snapshot(original.team_id)).dependencies
             copy = _fresh(original, by, id=TaskId(new_id()), name=name or name_of_copy(original.name))
-            copy.check()
             await TASKS.enter(unit, copy)
             await unit.tasks.add(copy)
             depends_on = [link.depends_on_id for link in links if link.task_id == original.id]
@@ -86,14 +84,24 @@ class Duplicate:
         return copy
 
     async def tool(self, tenant_id: TenantId, identifier: UUID, name: str | None, by: PrincipalId | None) -> Tool:
-        async with self.units(tenant_id) as unit:
+        async with self._copying(tenant_id, name) as unit:
             original = await unit.tools.get(identifier)
             copy = _fresh(original, by, id=ToolId(new_id()), name=name or name_of_copy(original.name))
-            copy.check()
             await TOOLS.enter(unit, copy)
             await unit.tools.add(copy)
             await unit.commit()
         return copy
+
+    @asynccontextmanager
+    async def _copying(self, tenant_id: TenantId, name: str | None) -> AsyncIterator[UnitOfWork]:
+        """A unit of work for a copy of that name, the only thing that is not the original's."""
+        if name is not None:
+            rules = Rules()
+            rules.name(name, "name")
+            rules.hold()
+        with located("id"):
+            async with self.units(tenant_id) as unit:
+                yield unit
 
 
 def _fresh(original: Copied, by: PrincipalId | None, **changes: Any) -> Copied:

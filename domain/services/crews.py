@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from domain.model.crew_files import CrewFiles, Unrepresented, parse_crew, render_crew
+from domain.errors import located
+from domain.model.crew_files import AGENTS, TASKS, CrewFiles, Unrepresented, parse_crew, render_crew
 from domain.model.identity import PrincipalId, ProjectId, TeamId, TenantId
 from domain.model.page import Condition, Operator, PageRequest
+from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
+from domain.model.rules import Rules
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import Reader, UnitsOfWork
 from domain.services.copies import add_team
+from domain.services.editing import MAX_PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,13 @@ class ImportCrew:
         """Raises Invalid, NotFound for the project, Archived, NameTaken, DependencyCycle."""
         tools = await self._tools(tenant_id, project_id)
         parsed = parse_crew(agents_yaml, tasks_yaml, tenant_id, ProjectId(project_id), name, tools)
+        _check_size(parsed.snapshot)
         made: list[Team | Role | Task] = [parsed.snapshot.team, *parsed.snapshot.roles, *parsed.snapshot.tasks]
         for thing in made:
             thing.created_by = by
         async with self.units(tenant_id) as unit:
-            await add_team(unit, parsed.snapshot)
+            with located("projectId"):
+                await add_team(unit, parsed.snapshot)
             await unit.commit()
         return CrewImport(parsed.snapshot.team, list(parsed.unrepresented))
 
@@ -59,6 +65,13 @@ class ImportCrew:
         )
         pages = await self.reader.pages(Tool, tenant_id, "project_id", [project_id], wanted)
         return list(pages[project_id].items)
+
+
+def _check_size(snapshot: TeamSnapshot) -> None:
+    rules = Rules()
+    rules.require(len(snapshot.roles) <= MAX_PARTS, f"A team has at most {MAX_PARTS} roles.", AGENTS)
+    rules.require(len(snapshot.tasks) <= MAX_PARTS, f"A team has at most {MAX_PARTS} tasks.", TASKS)
+    rules.hold()
 
 
 class ExportCrew:

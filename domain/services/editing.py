@@ -4,12 +4,13 @@ What is the same for all kinds stands once, in `Editing`; what differs (who has 
 revision changes) is a `Kind`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from domain.errors import Archived, Invalid, StaleVersion
+from domain.errors import Archived, DependencyCycle, Invalid, StaleVersion, located
 from domain.model.identity import TaskId, TeamId, TenantId, utc_now
 from domain.model.project import Project
 from domain.model.role import Role, check_supervisors
@@ -40,12 +41,13 @@ class Kind(Generic[Thing]):
     """What differs between kinds.
 
     `enter` checks that the parents are there and open, and locks what the rules span; `settle` writes links,
-    checks the neighbours and forgets revisions that are out of date.
+    checks the neighbours and forgets revisions that are out of date. `parent` is the input's name for the parent.
     """
 
     repository: Callable[[UnitOfWork], Repository[Thing]]
     enter: Callable[[UnitOfWork, Thing], Awaitable[None]]
     settle: Callable[[UnitOfWork, Thing, Links], Awaitable[None]]
+    parent: str = ""
 
 
 class Editing(Generic[Thing]):
@@ -62,7 +64,8 @@ class Editing(Generic[Thing]):
     async def create(self, thing: Thing, links: Links = NO_LINKS) -> Thing:
         thing.check()
         async with self.units(thing.tenant_id) as unit:
-            await self.kind.enter(unit, thing)
+            with located(self.kind.parent):
+                await self.kind.enter(unit, thing)
             await self.kind.repository(unit).add(thing)
             await self.kind.settle(unit, thing, links)
             await unit.commit()
@@ -72,8 +75,7 @@ class Editing(Generic[Thing]):
         self, tenant_id: TenantId, identifier: UUID, version: int, changes: Mapping[str, Any], links: Links = NO_LINKS
     ) -> Thing:
         """Change some fields; also raises StaleVersion when `version` is not the current one."""
-        async with self.units(tenant_id) as unit:
-            current = await self.kind.repository(unit).get(identifier)
+        async with self._one(tenant_id, identifier) as (unit, current):
             if current.version != version:
                 raise StaleVersion(type(current).__name__, version, current.version)
             if current.archived_at:
@@ -82,19 +84,24 @@ class Editing(Generic[Thing]):
 
     async def archive(self, tenant_id: TenantId, identifier: UUID) -> Thing:
         """Take out of use, keeping history; a thing that is archived already stays as it is."""
-        async with self.units(tenant_id) as unit:
-            current = await self.kind.repository(unit).get(identifier)
+        async with self._one(tenant_id, identifier) as (unit, current):
             if current.archived_at:
                 return current
             return await self._save(unit, replace(current, archived_at=utc_now()))
 
     async def restore(self, tenant_id: TenantId, identifier: UUID) -> Thing:
         """Take back into use; a thing that is not archived stays as it is."""
-        async with self.units(tenant_id) as unit:
-            current = await self.kind.repository(unit).get(identifier)
+        async with self._one(tenant_id, identifier) as (unit, current):
             if not current.archived_at:
                 return current
             return await self._save(unit, replace(current, archived_at=None))
+
+    @asynccontextmanager
+    async def _one(self, tenant_id: TenantId, identifier: UUID) -> AsyncIterator[tuple[UnitOfWork, Thing]]:
+        """A unit of work and the thing as it is; what goes wrong is located at its `id`."""
+        with located("id"):
+            async with self.units(tenant_id) as unit:
+                yield unit, await self.kind.repository(unit).get(identifier)
 
     async def _save(self, unit: UnitOfWork, wanted: Thing, links: Links = NO_LINKS) -> Thing:
         wanted.check()
@@ -130,15 +137,17 @@ async def _enter_team(unit: UnitOfWork, team: Team) -> None:
 
 
 async def _settle_team(unit: UnitOfWork, team: Team, _links: Links) -> None:
-    if team.manager_id is not None and (await unit.roles.get(team.manager_id)).team_id != team.id:
-        raise Invalid.at("The manager has to be a role of this team.", "managerId")
+    with located("managerId"):
+        if team.manager_id is not None and (await unit.roles.get(team.manager_id)).team_id != team.id:
+            raise Invalid.at("The manager has to be a role of this team.", "managerId")
     await unit.definitions.mark_changed([team.id])
 
 
 async def _enter_role(unit: UnitOfWork, role: Role) -> None:
     await _open_team(unit, role.team_id)
-    if role.supervisor_id is not None and (await unit.roles.get(role.supervisor_id)).team_id != role.team_id:
-        raise Invalid.at("The supervisor has to be a role of the same team.", "supervisorId")
+    with located("supervisorId"):
+        if role.supervisor_id is not None and (await unit.roles.get(role.supervisor_id)).team_id != role.team_id:
+            raise Invalid.at("The supervisor has to be a role of the same team.", "supervisorId")
 
 
 async def _settle_role(unit: UnitOfWork, role: Role, links: Links) -> None:
@@ -153,14 +162,15 @@ async def _settle_role(unit: UnitOfWork, role: Role, links: Links) -> None:
 
 async def _enter_task(unit: UnitOfWork, task: Task) -> None:
     await _open_team(unit, task.team_id)
-    if task.role_id is not None and (await unit.roles.get(task.role_id)).team_id != task.team_id:
-        raise Invalid.at("The role has to be one of the same team.", "roleId")
+    with located("roleId"):
+        if task.role_id is not None and (await unit.roles.get(task.role_id)).team_id != task.team_id:
+            raise Invalid.at("The role has to be one of the same team.", "roleId")
 
 
 async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
     if links.depends_on is not None:
         if task.id in links.depends_on:
-            raise Invalid.at("A task cannot wait for itself.", "dependsOn")
+            raise DependencyCycle([task.name, task.name])
         await unit.definitions.set_dependencies(task, links.depends_on)
     snapshot = await unit.definitions.snapshot(task.team_id)
     if len(snapshot.tasks) > MAX_PARTS:
@@ -178,7 +188,7 @@ async def _settle_tool(unit: UnitOfWork, tool: Tool, _links: Links) -> None:
 
 
 PROJECTS = Kind[Project](lambda unit: unit.projects, _enter_project, _settle_project)
-TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team)
-ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role)
-TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task)
-TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool)
+TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team, "projectId")
+ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role, "teamId")
+TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task, "teamId")
+TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool, "projectId")

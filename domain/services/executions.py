@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from domain.errors import Archived, Invalid, Unavailable
+from domain.errors import Archived, Invalid, Unavailable, located
 from domain.events import ExecutionCancelled, ExecutionCancelRequested, ExecutionEvent, ExecutionQueued
 from domain.model.execution import Execution, ExecutionStatus
 from domain.model.identity import ExecutionId, PrincipalId, RevisionId, TeamId, TenantId, utc_now
@@ -87,10 +87,11 @@ class KickoffTeam:
         return None if result is None else await unit.executions.get(result)
 
     async def _add(self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None) -> Execution:
-        team = await self._open_team(unit, request.team_id)
-        revision_id, snapshot = await current_revision(unit, team)
-        execution = _queued(team, revision_id, request, by)
-        tasks = plan(snapshot, execution)
+        with located("teamId"):
+            team = await self._open_team(unit, request.team_id)
+            revision_id, snapshot = await current_revision(unit, team)
+            execution = _queued(team, revision_id, request, by)
+            tasks = plan(snapshot, execution)
         await unit.executions.add(execution, tasks)
         queued = ExecutionQueued(tenant_id=unit.tenant_id, execution_id=execution.id, task_count=len(tasks))
         await unit.executions.append_events([queued])
@@ -101,9 +102,9 @@ class KickoffTeam:
     async def _open_team(self, unit: UnitOfWork, team_id: TeamId) -> Team:
         team = await unit.teams.get(team_id)
         if team.archived_at:
-            raise Archived("Team").under("teamId")
+            raise Archived("Team")
         if (await unit.projects.get(team.project_id)).archived_at:
-            raise Archived("Project").under("teamId")
+            raise Archived("Project")
         if team.process is not Process.SEQUENTIAL:
             raise Invalid.at(f"A {team.process.value} team cannot be run yet: only SEQUENTIAL ones can.", "teamId")
         return team
@@ -150,8 +151,14 @@ class CancelExecution:
 
     async def __call__(self, tenant_id: TenantId, identifier: UUID) -> Execution:
         """The execution as it is now. Raises NotFound, InvalidTransition when it is stopping or over."""
+        with located("executionId"):
+            wanted = await self._cancel(tenant_id, ExecutionId(identifier))
+        await self.hints.publish([COMMANDS, execution_topic(wanted.id), project_topic(wanted.project_id)])
+        return wanted
+
+    async def _cancel(self, tenant_id: TenantId, identifier: ExecutionId) -> Execution:
         async with self.units(tenant_id) as unit:
-            execution = await unit.executions.lock(ExecutionId(identifier))
+            execution = await unit.executions.lock(identifier)
             wanted, events = _cancelled(execution)
             execution.check_move(wanted.status)
             await unit.executions.save(wanted, execution.status)
@@ -159,7 +166,6 @@ class CancelExecution:
                 await unit.executions.cancel_pending_tasks(execution.id)
             await unit.executions.append_events(events)
             await unit.commit()
-        await self.hints.publish([COMMANDS, execution_topic(wanted.id), project_topic(wanted.project_id)])
         return wanted
 
 

@@ -44,13 +44,14 @@ class TeamDefinitionsTable:
         links = await self._all(RoleTool, tables.role_tool.c.role_id.in_([role.id for role in roles]))
         wanted = tables.tool.c.id.in_({link.tool_id for link in links})
         tools = await self._all(Tool, wanted, tables.tool.c.archived_at.is_(None))
+        known = {tool.id for tool in tools}
         return TeamSnapshot(
             teams[0],
             sorted(roles, key=lambda role: (role.position, role.id)),
             sorted(tasks, key=lambda task: (task.position, task.id)),
             await self._dependencies(team_id, {task.id for task in tasks}),
             sorted(tools, key=lambda tool: tool.id),
-            sorted(links, key=lambda link: (link.role_id, link.tool_id)),
+            sorted((link for link in links if link.tool_id in known), key=lambda link: (link.role_id, link.tool_id)),
         )
 
     async def _dependencies(self, team_id: TeamId, known: set[TaskId]) -> list[TaskDependency]:
@@ -86,7 +87,7 @@ class TeamDefinitionsTable:
 
     async def set_dependencies(self, task: Task, depends_on: Sequence[TaskId]) -> None:
         unique = list(dict.fromkeys(depends_on))
-        await self._require(tables.task, "Task", unique, tables.task.c.team_id == task.team_id)
+        await self._require(tables.task, "Task", "dependsOn", depends_on, tables.task.c.team_id == task.team_id)
         links = [TaskDependency(self.tenant_id, task.team_id, task.id, other) for other in unique]
         await self._replace(tables.task_dependency, tables.task_dependency.c.task_id == task.id, links)
 
@@ -97,18 +98,18 @@ class TeamDefinitionsTable:
             .where(tables.team.c.tenant_id == self.tenant_id, tables.team.c.id == role.team_id)
             .scalar_subquery()
         )
-        await self._require(tables.tool, "Tool", unique, tables.tool.c.project_id == project)
+        await self._require(tables.tool, "Tool", "toolIds", tool_ids, tables.tool.c.project_id == project)
         links = [RoleTool(self.tenant_id, role.id, ToolId(tool_id)) for tool_id in unique]
         await self._replace(tables.role_tool, tables.role_tool.c.role_id == role.id, links)
 
-    async def _require(self, table: Table, kind: str, ids: Sequence[UUID], scope: Any) -> None:
+    async def _require(self, table: Table, kind: str, name: str, ids: Sequence[UUID], scope: Any) -> None:
         if not ids:
             return
         conditions = (table.c.tenant_id == self.tenant_id, table.c.id.in_(ids), table.c.archived_at.is_(None), scope)
         found = set(await self.connection.scalars(select(table.c.id).where(*conditions)))
-        for identifier in ids:
+        for index, identifier in enumerate(ids):
             if identifier not in found:
-                raise NotFound(kind, identifier)
+                raise NotFound(kind, identifier).under(name, str(index))
 
     async def _replace(self, table: Table, scope: Any, links: Sequence[TaskDependency | RoleTool]) -> None:
         await self.connection.execute(delete(table).where(table.c.tenant_id == self.tenant_id, scope))

@@ -6,11 +6,14 @@ from decimal import Decimal
 import strawberry
 
 from domain.errors import FailureCode
+from resolvers.edges import computed
 
 
 @strawberry.type(description="An exact amount of money.")
 class Money:
-    amount: Decimal = strawberry.field(description="The amount, exact, as a decimal text.")
+    amount: Decimal = computed(
+        lambda money: format(money.amount.normalize(), "f"), "The amount, exact, as a decimal text."
+    )
     currency: str = strawberry.field(description="ISO 4217, like USD.")
 
 

@@ -21,7 +21,7 @@ mutation Kickoff($input: KickoffTeamInput!) {
 }
 """
 EVENTS = "subscription Events($id: ID!) { executionEvents(executionId: $id) { events { __typename sequence } } }"
-TASKS = "query Tasks($id: ID!) { execution(id: $id) { status taskExecutions { status attempt } } }"
+TASKS = "query Tasks($id: ID!) { execution(id: $id) { status taskExecutions { status attempts } } }"
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_after_a_kill_of_the_server_the_next_start_and_ctrl_c_leave_no_process(d
 
 
 async def test_a_killed_worker_is_replaced_and_its_execution_completed(data_dir: Path) -> None:
-    with served(data_dir, simulated_delay_seconds="0.05") as server:
+    with served(data_dir, simulated_delay_seconds="0.02") as server:
         await asyncio.to_thread(server.wait_for_worker)
         execution_id = await asyncio.to_thread(_kicked_off, server)
         killed = server.worker()

@@ -55,9 +55,12 @@ class Served:
         wait_until(lambda: self.get("/health/ready")["status"] == "ready")
 
     def worker(self) -> psutil.Process:
-        """The worker process; there is one."""
-        (found,) = [child for child in psutil.Process(self.process.pid).children() if "worker" in child.cmdline()]
-        return found
+        """The worker process, as soon as there is one."""
+        wait_until(self._workers)
+        return self._workers()[0]
+
+    def _workers(self) -> list[psutil.Process]:
+        return [child for child in psutil.Process(self.process.pid).children() if "worker" in child.cmdline()]
 
     def press_ctrl_c(self) -> int:
         """What a terminal does, to the whole group; the exit status."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from domain.crew.tools.watched import ToolFault
 
 DESCRIPTION: Final = (
-    "Evaluates one arithmetic expression exactly and returns the number, e.g. '1250 * (1 + 0.07) ** 3'. "
+    "Evaluates one arithmetic expression and returns the number, e.g. '1250 * (1 + 0.07) ** 3'. "
     "Knows + - * / // % **, parentheses, pi, e and the functions sqrt, log, log10, exp, sin, cos, tan, "
     "abs, round, floor, ceil, min, max."
 )
@@ -19,7 +19,16 @@ MAX_EXPRESSION: Final = 1_000
 MAX_BITS: Final = 4_096
 """Of any integer on the way: about 1,200 digits; more would only burn CPU."""
 
+MAX_DIGITS: Final = 100
+
 Number = int | float
+
+
+def _round(number: Number, digits: int = 0) -> Number:
+    if abs(digits) > MAX_DIGITS:  # rounding to a power of ten that takes minutes to compute
+        raise ToolFault("too many digits to round to.")
+    return round(number, digits) if digits else round(number)
+
 
 _BINARY: Final[dict[type[ast.operator], Callable[[Any, Any], Number]]] = {
     ast.Add: operator.add,
@@ -40,7 +49,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Number]]] = {
     "cos": math.cos,
     "tan": math.tan,
     "abs": abs,
-    "round": round,
+    "round": _round,
     "floor": math.floor,
     "ceil": math.ceil,
     "min": min,
@@ -55,13 +64,18 @@ class Arguments(BaseModel):
 def calculate(expression: str) -> str:
     """The value of the expression as a decimal text; raises ToolFault for anything that is no arithmetic."""
     try:
-        return str(_value(ast.parse(expression.strip(), mode="eval").body))
+        return _text(_value(ast.parse(expression.strip(), mode="eval").body))
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ToolFault("this is no arithmetic expression.") from error
     except ZeroDivisionError as error:
         raise ToolFault("division by zero.") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise ToolFault("the expression has no value, or one that is too large.") from error
+
+
+def _text(number: Number) -> str:
+    # Fifteen digits are what a float holds; the sixteenth would turn 0.1 + 0.2 into 0.30000000000000004.
+    return str(number) if isinstance(number, int) else f"{number:.15g}"
 
 
 def _value(node: ast.expr) -> Number:

@@ -1,4 +1,6 @@
 import asyncio
+import atexit
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +11,9 @@ import pytest
 
 from domain.crew import environment
 
-environment.prepare(Path(tempfile.mkdtemp(prefix="regatta-crew-")))
+_STORAGE = tempfile.mkdtemp(prefix="regatta-crew-")
+atexit.register(shutil.rmtree, _STORAGE, ignore_errors=True)
+environment.prepare(Path(_STORAGE))
 
 from domain.crew.models import LiteLLMClient, ModelSettings  # noqa: E402 - crewai and litellm come after `prepare`
 from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
@@ -76,7 +80,7 @@ def work_for(*, tools: Sequence[Tool] = (), role: dict[str, Any] | None = None, 
     who = Role(
         DEFAULT_TENANT, team, **{"title": "Analyst", "goals": ["Find out"], "backstory": "Curious", **(role or {})}
     )
-    texts = {"description": "Look into it.", "expected_output": "A sentence."}
+    texts: dict[str, Any] = {"description": "Look into it.", "expected_output": "A sentence."}
     texts |= {name: more.pop(name) for name in tuple(more) if name in texts}
     task = TaskExecution(
         DEFAULT_TENANT, execution, 0, "Look", role_id=who.id, role_title=who.title, attempts=1, **texts

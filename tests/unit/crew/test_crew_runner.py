@@ -4,13 +4,16 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from crewai.agents.agent_executor import AgentExecutor
 
 from domain.crew import executor, tuning
 from domain.crew.environment import SWITCHES
 from domain.crew.models import LiteLLMClient, ModelSettings
+from domain.crew.simulated import register_simulated
 from domain.errors import FailureCode, RunFailed
 from domain.events import ModelCalled, OutputStreamed, ToolCalled, ToolReturned
 from domain.model.ledger import CallOutcome, TokenSource
@@ -208,7 +211,7 @@ async def test_the_tuned_path_asks_and_answers_as_crewai_does(
     asked = [request.messages for request in stage.server.requests]
 
     tuning.untune()
-    monkeypatch.setattr("domain.crew.assembly.executor_class", lambda: executor.AgentExecutor)
+    monkeypatch.setattr("domain.crew.assembly.executor_class", lambda: AgentExecutor)
     script()
     shipped = await stage.run(a_work(**work))
     tuning.tune()
@@ -222,7 +225,7 @@ def test_an_executor_whose_steps_are_gone_is_not_replaced(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(executor, "_STEPS", ("a_step_of_another_version",))
 
-    assert executor.executor_class() is executor.AgentExecutor
+    assert executor.executor_class() is AgentExecutor
 
 
 def test_tuning_leaves_the_rest_of_the_process_alone() -> None:
@@ -253,3 +256,16 @@ def test_tools_are_offered_to_models_that_take_them() -> None:
     assert client.supports_tools("openai/gpt-4o-mini")
     assert client.supports_tools("openai/some-local-model")
     assert not client.supports_tools("gpt-3.5-turbo-instruct")
+
+
+async def test_a_role_on_the_simulated_model_uses_its_calculator(stage: Stage, a_work: Works, a_tool: Tools) -> None:
+    register_simulated()
+    work = a_work(
+        model="simulated/regatta", tools=[a_tool(ToolKind.CALCULATOR, "calculator")], description="Calculate 6 * 7."
+    )
+
+    output = await stage.run(work)
+
+    assert "simulated" in output
+    assert [event.output for event in stage.journal.of(ToolReturned)] == ["42"]
+    assert {(entry.provider, entry.cost) for entry in stage.journal.entries} == {("simulated", Decimal(0))}

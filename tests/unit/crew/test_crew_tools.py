@@ -1,4 +1,3 @@
-import asyncio
 import ipaddress
 import json
 import os
@@ -44,7 +43,7 @@ class Site(BaseHTTPRequestHandler):
 
     seen: list[tuple[str, dict[str, str]]]
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         self.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         if self.path.startswith("/jump/"):
             left = int(self.path.rpartition("/")[2])
@@ -63,7 +62,7 @@ class Site(BaseHTTPRequestHandler):
         else:
             self._answer(b"x" * 2_000_000 if self.path == "/big" else b"Hello from the site.")
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         self.seen.append((self.path + body, {name.lower(): value for name, value in self.headers.items()}))
         self._answer(json.dumps({"organic": [{"title": "S", "link": "http://s.example", "snippet": "short"}]}).encode())
@@ -115,7 +114,7 @@ async def test_a_role_calculates(stage: Stage, a_work: Works, a_tool: Tools) -> 
     result = await used(stage, work, "pocket_calculator", {"expression": "1250 * (1 + 0.08) ** 2"})
 
     [offered] = stage.server.requests[0].body["tools"]
-    assert result == "1458.0"
+    assert result == "1458"
     assert offered["function"]["name"] == "pocket_calculator"
     assert offered["function"]["parameters"]["properties"]["expression"]["type"] == "string"
     assert "arithmetic" in offered["function"]["description"]
@@ -183,7 +182,7 @@ def an_mcp_server(transport: str) -> Iterator[str]:
     server = FastMCP("boats")
 
     @server.tool()
-    def rowers(boat: str, coxed: bool = False) -> str:  # noqa: FBT001, FBT002 - the tool's own signature
+    def rowers(boat: str, coxed: bool = False) -> str:
         """How many people sit in a boat."""
         if boat == "raft":
             raise ValueError("a raft has no rowers")
@@ -192,6 +191,7 @@ def an_mcp_server(transport: str) -> Iterator[str]:
     app = server.streamable_http_app() if transport == "streamable-http" else server.sse_app()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -231,15 +231,16 @@ async def test_a_role_uses_the_tools_of_an_mcp_server(
     assert [event.is_error for event in stage.journal.of(ToolReturned)] == [False, True]
 
 
+class BoatArguments(BaseModel):
+    boat: str
+
+
 class BoatTool(BaseTool):
     name: str = "boat tool"
     description: str = "Knows boats."
     prefix: str = ""
 
-    class Arguments(BaseModel):
-        boat: str
-
-    args_schema: type[BaseModel] = Arguments
+    args_schema: type[BaseModel] = BoatArguments
 
     def _run(self, boat: str) -> str:
         if boat == "wreck":
@@ -340,9 +341,7 @@ async def test_a_tool_without_a_name_in_ascii_is_named_by_its_kind(stage: Stage,
     assert await used(stage, work, "calculator", {"expression": "1+1"}) == "2"
 
 
-async def test_long_arguments_and_results_are_shortened_in_events(
-    stage: Stage, a_work: Works, a_tool: Tools
-) -> None:
+async def test_long_arguments_and_results_are_shortened_in_events(stage: Stage, a_work: Works, a_tool: Tools) -> None:
     work = a_work(tools=[a_tool(ToolKind.FILE_WRITER, "w"), a_tool(ToolKind.FILE_READER, "r")])
     stage.server.script(
         ToolCall("w", {"path": "a", "content": "x" * 5000}), ToolCall("r", {"path": "a"}), Text("Done.")
@@ -360,7 +359,14 @@ async def test_long_arguments_and_results_are_shortened_in_events(
 
 @pytest.mark.parametrize(
     ("expression", "value"),
-    [("2+3*4", "14"), ("-(2**10)", "-1024"), ("sqrt(16)/2", "2.0"), ("7//2 + 7%4", "6"), ("max(1, round(2.6))", "3")],
+    [
+        ("2+3*4", "14"),
+        ("-(2**10)", "-1024"),
+        ("sqrt(16)/2", "2"),
+        ("0.1+0.2", "0.3"),
+        ("7//2 + 7%4", "6"),
+        ("max(1, round(2.6))", "3"),
+    ],
 )
 def test_expressions_have_their_value(expression: str, value: str) -> None:
     assert calculate(expression) == value
@@ -390,7 +396,6 @@ def test_expressions_have_their_value(expression: str, value: str) -> None:
         "1 1",
         "",
         "(" * 500 + ")" * 500,
-        "-" * 900 + "1",
         "round(12345678901234567890, -10**9)",
     ],
 )
@@ -474,7 +479,9 @@ def test_a_page_has_its_limits(site: tuple[str, list[Any]], path: str, message: 
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "a\x00b", "a\\..\\b", "~/../../x", "a/" * 11 + "b"])
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "/etc/passwd", "a\x00b", "a\\..\\b", "~/../../x", "a/" * 11 + "b"]
+)
 def test_a_path_out_of_the_project_is_refused(tmp_path: Path, path: str) -> None:
     files = ProjectFiles(tmp_path / "project", ToolSettings())
 
@@ -538,6 +545,5 @@ def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
     assert files.read("a") == "new"
 
 
-async def test_the_key_of_the_search_engine_is_not_shown() -> None:
-    await asyncio.sleep(0)
+def test_the_key_of_the_search_engine_is_not_shown() -> None:
     assert "hidden" not in repr(ToolSettings(search_key="hidden"))

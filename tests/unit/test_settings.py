@@ -1,0 +1,234 @@
+"""Settings: where they come from, what is refused and in which words, and the table that documents them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.settings import (
+    DOCUMENT,
+    BadSettings,
+    Settings,
+    check_binding,
+    document,
+    is_loopback,
+    load,
+    unknown_variables,
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.variables():
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_any_variable_everything_has_a_default() -> None:
+    settings = load()
+
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.database_url is None
+    assert settings.model == "simulated/regatta"
+    assert settings.is_simulated
+    assert settings.files_path == Path(".regatta/files")
+
+
+def test_options_win_over_the_environment_and_absent_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGATTA_PORT", "9000")
+    monkeypatch.setenv("REGATTA_WORKERS", "3")
+
+    settings = load(port=9001, workers=None)
+
+    assert (settings.port, settings.workers) == (9001, 3)
+
+
+def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGATTA_BROADCAST_URL", "")
+    monkeypatch.setenv("REGATTA_MODEL", "")
+
+    settings = load()
+
+    assert settings.broadcast_url is None
+    assert settings.model == "simulated/regatta"
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGATTA_ALLOWED_ORIGINS", "https://a.example.org, http://localhost:3000,")
+
+    assert load().allowed_origins == ("https://a.example.org", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("PORT", "abc", "REGATTA_PORT should be a valid integer, not 'abc'"),
+        ("PORT", "70000", "REGATTA_PORT should be less than or equal to 65535, not '70000'"),
+        ("LOG_FORMAT", "xml", "REGATTA_LOG_FORMAT should be 'console' or 'json', not 'xml'"),
+        ("INSECURE", "perhaps", "REGATTA_INSECURE should be a valid boolean, not 'perhaps'"),
+        (
+            "ALLOWED_ORIGINS",
+            "https://a.example.org/app",
+            (
+                "REGATTA_ALLOWED_ORIGINS should be origins like https://app.example.org, without a path,"
+                " not 'https://a.example.org/app'"
+            ),
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://me:hidden@db/regatta",
+            "REGATTA_DATABASE_URL should be a URL like postgresql://user:password@host:5432/database, not mysql://…",
+        ),
+        (
+            "BROADCAST_URL",
+            "amqp://me:hidden@mq",
+            "REGATTA_BROADCAST_URL should be a postgresql:// or redis:// URL, not amqp://…",
+        ),
+        (
+            "BROADCAST_URL",
+            "memory://",
+            "REGATTA_BROADCAST_URL cannot be memory://: API and worker are separate processes",
+        ),
+        (
+            "SEARCH_ENDPOINT",
+            "hidden",
+            "REGATTA_SEARCH_ENDPOINT should be a URL like https://search.example.org, not what it is",
+        ),
+    ],
+)
+def test_a_bad_setting_is_told_with_its_name_and_value_and_what_is_expected(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    monkeypatch.setenv(f"REGATTA_{name}", value)
+
+    with pytest.raises(BadSettings) as caught:
+        load()
+
+    assert caught.value.lines == (line,)
+
+
+def test_each_bad_setting_has_a_line_and_options_are_named_as_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGATTA_POOL_SIZE", "1")
+
+    with pytest.raises(BadSettings) as caught:
+        load(port=0, data_dri="x")
+
+    assert caught.value.lines == (
+        "--port should be greater than or equal to 1, not '0'",
+        "REGATTA_POOL_SIZE should be greater than or equal to 2, not '1'",
+        "data_dri is no setting",
+    )
+
+
+def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        data_dir=Path("/data"),
+        insecure=True,
+        search_key="hidden",
+        allowed_private_hosts=("a.internal", "b.internal:8080"),
+        simulated_delay_seconds=0.25,
+    ).with_database("postgresql://postgres@/regatta?host=/data/postgres&port=5432")
+
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    assert load() == settings
+    assert settings.hints_url == settings.owner_url == settings.database_url
+
+
+def test_a_postgres_url_by_its_short_name_is_the_same() -> None:
+    assert load(database_url="postgres://me@db/regatta").database_url == "postgresql://me@db/regatta"
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert "hidden" not in repr(load(search_key="hidden"))
+
+
+def test_without_a_database_there_is_no_way_for_hints_yet() -> None:
+    with pytest.raises(ValueError, match="before it is started"):
+        _ = load().hints_url
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
+    + [(host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", "localhost.example.org")],
+)
+def test_only_loopback_is_safe(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_listening_to_strangers_needs_a_word() -> None:
+    with pytest.raises(BadSettings, match="no login yet"):
+        check_binding(load(host="0.0.0.0"))
+
+    check_binding(load(host="0.0.0.0", insecure=True))
+
+
+def test_a_variable_that_is_no_setting_is_noticed() -> None:
+    environment = {"REGATTA_MODL": "x", "REGATTA_PORT": "1", "REGATTA_TEST_DATABASE_URL": "x", "REGATTA_QQ": "x"}
+
+    assert list(unknown_variables(environment)) == [
+        "REGATTA_MODL is no setting: did you mean REGATTA_MODEL?",
+        "REGATTA_QQ is no setting",
+    ]
+
+
+def test_the_documented_table_is_up_to_date() -> None:
+    assert DOCUMENT.read_text("utf-8") == document()
+    assert all(f"| `{name}` |" in document() for name in Settings.variables())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        (
+            ["serve", "--host", "0.0.0.0"],
+            2,
+            (
+                "regatta: REGATTA_HOST=0.0.0.0 is reachable from outside and there is no login yet: choose 127.0.0.1,"
+                " or allow it with --insecure\n"
+            ),
+        ),
+        (["serve", "--port", "0"], 2, "regatta: --port should be greater than or equal to 1, not '0'\n"),
+        (["worker"], 1, "regatta: REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`\n"),
+    ],
+)
+def test_the_command_line_complains_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    error: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["regatta", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert (ended.value.code, capsys.readouterr().err) == (status, error)
+
+
+def test_a_variable_that_is_no_setting_is_a_warning_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGATTA_MODL", "x")
+    monkeypatch.setattr(sys, "argv", ["regatta", "worker"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert "warning: REGATTA_MODL is no setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["worker"], ["migrate"], ["demo"], ["export-schema"]])
+def test_every_command_has_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["regatta", *command, "--help"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 0
+    assert "Usage: regatta" in capsys.readouterr().out
