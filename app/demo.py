@@ -175,6 +175,9 @@ async def _cancel(session: AsyncClientSession, execution_id: str) -> None:
     with contextlib.suppress(TransportError, httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(_CANCEL_SECONDS):
             await _asked(session, _CANCEL, {"id": execution_id})
+            # Until the worker has ended it: stopped before, it would leave that to the next one.
+            while (await _asked(session, _RESULT, {"id": execution_id}))["execution"]["status"] == "CANCELLING":  # noqa: ASYNC110 - the event is in another process
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _end_on_signals() -> None:
@@ -217,7 +220,7 @@ async def _own_server(settings: Settings, client: httpx.AsyncClient) -> AsyncIte
             await _ready(client, address, lambda: _complain_if_ended(process, log))
             yield address
         finally:
-            os.close(writing)  # the server's sign to stop, also when we are killed
+            os.close(writing)  # the server's sign to stop, if we are killed
             await _stopped(process)
 
 
@@ -271,6 +274,9 @@ async def _ready(client: httpx.AsyncClient, address: str, check: Callable[[], No
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await process.wait()

@@ -134,8 +134,9 @@ class DurableWorker:
     def _workflow(self) -> Callable[[str, str], Any]:
         async def run_execution(tenant_id: str, execution_id: str) -> None:
             await self._run(TenantId(UUID(tenant_id)), ExecutionId(UUID(execution_id)))
-            # There is a free place, once DBOS has noted the end.
-            asyncio.get_running_loop().call_later(_NOTING_SECONDS, self._bell.set)
+            if self._run.active + 1 >= self._concurrency:
+                # Others may have waited for this place, which is free once DBOS has noted the end.
+                asyncio.get_running_loop().call_later(_NOTING_SECONDS, self._bell.set)
 
         return run_execution
 

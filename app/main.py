@@ -12,6 +12,7 @@ from app.container import Container
 from app.graphiql import Tab, graphiql_routes, shipped_tab
 from app.graphql import graphql_routes
 from app.health import health_routes
+from app.seed import INPUTS
 from app.settings import Settings
 from domain.model.execution import Execution
 from domain.model.identity import DEFAULT_TENANT
@@ -85,10 +86,9 @@ def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence
         runs = (await reader.pages(Execution, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
         team_id = node_id("Team", teams.items[0].id) if teams.items else ""
         execution_id = node_id("Execution", runs.items[0].id) if runs.items else ""
-        inputs = {"product": "a solar-powered kettle", "audience": "people who camp"}
         return [
             shipped_tab("dashboard"),
-            shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": inputs}}),
+            shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": dict(INPUTS)}}),
             shipped_tab("watch", {"executionId": execution_id}),
         ]
 

@@ -6,7 +6,18 @@ from typing import Any, Final
 
 import structlog
 
-_CHATTY: Final = ("uvicorn", "crewai", "crewai_core", "httpx", "httpcore", "LiteLLM", "dbos", "alembic", "websockets", "gql", "asyncio")
+_CHATTY: Final = (
+    "uvicorn",
+    "crewai",
+    "crewai_core",
+    "httpx",
+    "httpcore",
+    "LiteLLM",
+    "dbos",
+    "alembic",
+    "websockets",
+    "gql",
+)
 """Libraries that report their every step at level info."""
 
 

@@ -119,9 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bare-crew-") as storage:
         os.environ.update(_QUIET, CREWAI_STORAGE_DIR=storage)
         for line in sys.stdin:
-            measured = carry_out(
-                json.loads(line), lambda: a_crew(options.url, native=options.native), options.expected
-            )
+            measured = carry_out(json.loads(line), lambda: a_crew(options.url, native=options.native), options.expected)
             print(json.dumps(measured), file=answers, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import math
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -209,8 +210,6 @@ def cpu_of_tree(process: psutil.Process) -> float:
 @contextlib.contextmanager
 def no_collections() -> Iterator[None]:
     """The measuring process pauses for nobody but its measuring."""
-    import gc  # noqa: PLC0415 - only here
-
     gc.collect()
     gc.freeze()
     yield
@@ -301,6 +300,14 @@ async def a_user(here: Regatta) -> AsyncIterator[User]:
             await user.leave()
 
 
+async def until(condition: Callable[[], Awaitable[bool]], look_seconds: float) -> None:
+    """Wait until it is true, looking every so often."""
+    while True:
+        if await condition():
+            return
+        await asyncio.sleep(look_seconds)
+
+
 def run_async(work: Callable[[], Any]) -> Any:
     import uvloop  # noqa: PLC0415 - only here
 
@@ -327,7 +334,7 @@ class Series:
         return (max(self.values) - min(self.values)) / 2 / self.median if self.median else 0.0
 
     def __str__(self) -> str:
-        return f"{self.median:.1f} ({min(self.values):.1f}–{max(self.values):.1f})"
+        return f"{self.median:.1f} ({min(self.values):.1f} to {max(self.values):.1f})"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

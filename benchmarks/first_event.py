@@ -11,7 +11,6 @@ round trip that do nothing), and how long a client without a subscription waits 
 """
 
 import argparse
-import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +30,7 @@ from benchmarks._runs import (
     regatta,
     run_async,
     stop_like_ctrl_c,
+    until,
 )
 
 POLL_SECONDS: Final = 0.05
@@ -62,11 +62,13 @@ async def first_event(user: User, took: dict[str, list[float]]) -> None:
 async def polled(user: User, took: dict[str, list[float]]) -> None:
     began = time.perf_counter()
     execution_id = await user.kickoff()
-    while (await user.ask(LATEST, id=execution_id))["execution"]["status"] == "QUEUED":
-        await asyncio.sleep(POLL_SECONDS)
+    await until(lambda: _has_left(user, execution_id, "QUEUED"), POLL_SECONDS)
     took[POLLED].append(time.perf_counter() - began)
-    while (await user.ask(LATEST, id=execution_id))["execution"]["status"] != "COMPLETED":
-        await asyncio.sleep(POLL_SECONDS)
+    await until(lambda: _has_left(user, execution_id, "QUEUED", "RUNNING"), POLL_SECONDS)
+
+
+async def _has_left(user: User, execution_id: str, *statuses: str) -> bool:
+    return (await user.ask(LATEST, id=execution_id))["execution"]["status"] not in statuses
 
 
 async def nothing(user: User, took: dict[str, list[float]]) -> None:

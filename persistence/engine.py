@@ -63,6 +63,7 @@ class Database:
             max_size=pool_size,
             server_settings=settings,
             init=_prepare,
+            reset=_leave,
             command_timeout=STATEMENT_TIMEOUT_MS / 1000,
         )
         engine = create_async_engine(
@@ -87,3 +88,11 @@ async def _prepare(connection: Any) -> None:
         await connection.set_type_codec(
             kind, encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads, schema="pg_catalog"
         )
+
+
+async def _leave(_connection: Any) -> None:
+    """Hand the connection back as it is, without asyncpg's four statements of cleaning: a round trip per use.
+
+    An open transaction is rolled back all the same. No statement of ours changes the session, locks beyond its
+    transaction or listens; one that begins to has to clean up behind itself.
+    """

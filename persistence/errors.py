@@ -1,9 +1,12 @@
-"""Turns violations of named constraints into errors of the domain."""
+"""Turns what a database refuses, or cannot do now, into errors of the domain."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
+from asyncpg import exceptions as refusals
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from domain.errors import NameTaken, NotFound, RegattaError, Unavailable
 
@@ -19,21 +22,52 @@ REFERENCES = {
 }
 
 
+PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    refusals.OperatorInterventionError,
+    refusals.InsufficientResourcesError,
+    refusals.InvalidTransactionStateError,
+    refusals.TransactionRollbackError,
+    OSError,  # TimeoutError is one
+)
+"""What goes away by itself: a broken connection, a server that restarts or is full, a deadlock."""
+
+
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise the domain's error for a broken constraint or connection; anything else is a bug and passes."""
+def reachable() -> Iterator[None]:
+    """Around asyncpg: raise Unavailable where trying again may help."""
     try:
         yield
-    except IntegrityError as error:
-        raise _violation(error) from error
-    except DBAPIError as error:
-        if not error.connection_invalidated:
+    except PASSING as error:
+        if isinstance(error, ValueError):  # asyncpg: a value that its column cannot take
             raise
         raise Unavailable("The database does not answer.") from error
 
 
+@contextmanager
+def translated() -> Iterator[None]:
+    """Around SQLAlchemy: raise the domain's error for a broken constraint or connection; anything else is a bug."""
+    try:
+        with reachable():  # a connection that cannot be made fails as asyncpg's
+            yield
+    except IntegrityError as error:
+        raise _violation(error) from error
+    except DBAPIError as error:
+        if not (error.connection_invalidated or isinstance(_cause(error), PASSING)):
+            raise
+        raise Unavailable("The database does not answer.") from error
+    except PoolExhausted as error:
+        raise Unavailable("The database is busy.") from error
+
+
+def _cause(error: DBAPIError) -> BaseException | None:
+    """What asyncpg raised: SQLAlchemy wraps it twice."""
+    return getattr(error.orig, "__cause__", None)
+
+
 def _violation(error: IntegrityError) -> RegattaError | IntegrityError:
-    constraint: str = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
+    constraint: str = getattr(_cause(error), "constraint_name", None) or ""
     if constraint.startswith("uq_") and constraint.endswith("_name"):
         return NameTaken(constraint.removeprefix("uq_").removesuffix("_name").capitalize())
     for column, (kind, path) in REFERENCES.items():

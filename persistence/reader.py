@@ -21,6 +21,7 @@ from domain.model.page import Condition, Operator, Page, PageRequest, decode_cur
 from domain.model.task import Task
 from domain.model.tool import Tool
 from persistence import tables
+from persistence.errors import reachable
 from persistence.mapping import builder_of, columns_of, names_of, remembered, stored
 
 if TYPE_CHECKING:
@@ -52,13 +53,20 @@ _IDS = bindparam("ids", type_=ARRAY(Uuid()))
 
 
 class SqlReader:
-    """See `domain.ports.Reader`. Each question takes a connection of its own for one statement."""
+    """See `domain.ports.Reader`. Each question takes a connection of its own for one statement.
+
+    All raise Unavailable while the database does not answer.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.pool = pool
 
     async def _fetch(self, statement: Compiled, **values: Any) -> Sequence["asyncpg.Record"]:
-        rows: Sequence[asyncpg.Record] = await self.pool.fetch(statement.text, *statement.arguments(values))
+        return await self._rows(statement.text, *statement.arguments(values))
+
+    async def _rows(self, statement: str, *arguments: Any) -> Sequence["asyncpg.Record"]:
+        with reachable():
+            rows: Sequence[asyncpg.Record] = await self.pool.fetch(statement, *arguments)
         return rows
 
     async def by_ids(self, kind: type[E], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, E]:
@@ -119,14 +127,14 @@ class SqlReader:
     async def events(
         self, tenant_id: TenantId, execution_id: ExecutionId, after: int, limit: int
     ) -> Sequence[ExecutionEvent]:
-        rows = await self.pool.fetch(_EVENTS, tenant_id, execution_id, after, limit)
+        rows = await self._rows(_EVENTS, tenant_id, execution_id, after, limit)
         return [_event(row) for row in rows]
 
     async def event_pages(
         self, tenant_id: TenantId, ids: Sequence[UUID], request: PageRequest
     ) -> Mapping[UUID, Page[ExecutionEvent]]:
         after = _sequence_after(request.after)
-        rows = await self.pool.fetch(_EVENT_PAGES, tenant_id, list(ids), after, request.first + 1)
+        rows = await self._rows(_EVENT_PAGES, tenant_id, list(ids), after, request.first + 1)
         found = _grouped((row["execution_id"], _event(row)) for row in rows)
         totals = await self._event_totals(tenant_id, ids) if request.with_total else {}
         return {
@@ -135,7 +143,7 @@ class SqlReader:
 
     async def _event_totals(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, int]:
         # Sequences have no gaps: the last one is the count.
-        rows = await self.pool.fetch(
+        rows = await self._rows(
             "SELECT execution_id, last_sequence FROM execution_sequence"
             " WHERE tenant_id = $1 AND execution_id = ANY($2::uuid[])",
             tenant_id,

@@ -3,22 +3,21 @@
 Hand-written statements over arrays: however many executions report, a group costs the same few round trips.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from asyncpg import exceptions as refusals
 
-from domain.errors import Unavailable
 from domain.events import ExecutionEvent, ExecutionStarted, payload_of
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import ExecutionId, TenantId, utc_now
 from domain.model.ledger import LedgerEntry
 from domain.model.revision import decode
 from domain.ports import Change, Claimed, Ownership
+from persistence.errors import reachable
 from persistence.mapping import builder_of, names_of, values_of
 
 _EXECUTION = ", ".join(names_of(Execution))
@@ -64,28 +63,6 @@ _TAKE = """
     WHERE tenant_id = $1 AND id = $2
 """
 
-_PASSING = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    refusals.OperatorInterventionError,
-    refusals.InsufficientResourcesError,
-    refusals.InvalidTransactionStateError,
-    refusals.TransactionRollbackError,
-    OSError,  # TimeoutError is one
-)
-"""What goes away by itself: a broken connection, a server that restarts or is full, a deadlock."""
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """Raises Unavailable where trying again may help."""
-    try:
-        yield
-    except _PASSING as error:
-        if isinstance(error, ValueError):  # asyncpg: a value that its column cannot take
-            raise
-        raise Unavailable("The database does not answer.") from error
-
 
 class SqlRunStore:
     """See `domain.ports.RunStore`."""
@@ -95,7 +72,7 @@ class SqlRunStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        with _reachable():
+        with reachable():
             async with self.pool.acquire() as connection, connection.transaction():
                 yield connection
 
@@ -224,14 +201,14 @@ class SqlRunStore:
             await connection.executemany(_ADD_LEDGER, [list(values_of(entry).values()) for entry in entries])
 
     async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
-        with _reachable():
+        with reachable():
             rows = await self.pool.fetch(
                 "SELECT id FROM execution WHERE status = 'CANCELLING' AND worker_id = $1", worker_id
             )
         return [ExecutionId(row[0]) for row in rows]
 
     async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
-        with _reachable():
+        with reachable():
             rows = await self.pool.fetch(
                 "SELECT tenant_id, id FROM execution WHERE status = 'QUEUED' AND created_at < $1"
                 " ORDER BY created_at LIMIT $2",

@@ -150,7 +150,7 @@ def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any) -> Any:
     return resolve
 
 
-_PARENT: Any = strawberry.Parent[Any]
+_PARENT: Any = strawberry.Parent[object]
 _FIRST = strawberry.argument(description="How many, 1 to 100.")
 _AFTER = strawberry.argument(description="Go on behind this cursor.")
 _FILTER = strawberry.argument(description="Only those that meet all of these conditions.")

@@ -33,7 +33,7 @@ from strawberry.types.execution import PreExecutionError
 from domain.errors import RegattaError
 from resolvers.context import Context
 from schema.breadth_first import BreadthFirst, TooLarge
-from schema.errors import code_of
+from schema.errors import code_of, place_of
 
 MAX_DOCUMENT = 100_000
 MAX_TOKENS = 4_000
@@ -247,7 +247,7 @@ def _told(error: GraphQLError) -> GraphQLError:
     if cause is None or isinstance(cause, GraphQLError):
         return _coded(error, "BAD_USER_INPUT")
     if isinstance(cause, RegattaError):
-        return _relocated(error, str(cause), {"code": code_of(cause).value, "argument": list(cause.path) or None})
+        return _relocated(error, str(cause), {"code": code_of(cause).value, "argument": place_of(cause) or None})
     correlation_id = uuid.uuid4().hex
     _log.error("unexpected error", correlation_id=correlation_id, path=error.path, exc_info=cause)
     return _relocated(error, "Unexpected error", {"code": "INTERNAL", "correlationId": correlation_id})

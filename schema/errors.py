@@ -78,6 +78,11 @@ def told(error: RegattaError) -> list[Told]:
     return [Told(error, str(error), ("input", *error.path))]
 
 
+def place_of(error: RegattaError) -> list[str]:
+    """Where among the arguments of a field it is, the first place if there are many; empty when nowhere."""
+    return list(error.problems[0].path if isinstance(error, errors.Invalid) else error.path)
+
+
 @strawberry.interface(description="Why a mutation was refused; nothing was changed.")
 class UserError:
     message: str = strawberry.field(description="What is wrong, for people.")

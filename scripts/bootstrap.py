@@ -109,7 +109,7 @@ def _install(root: Path, environ: Mapping[str, str], lock: str) -> None:
     uv = _prepare_uv(root, environ)
     python = str(root / ".venv/bin/python")
     uv("venv", "--clear", "--python", sys.executable, ".venv")
-    uv("pip", "install", "--python", python, "--exact", "--require-hashes", "-r", lock)
+    uv("pip", "install", "--python", python, "--exact", "--compile-bytecode", "--require-hashes", "-r", lock)
     # The full lock holds the build backend; without it, it is fetched for the build under the same hashes.
     backend = ("--no-build-isolation",) if lock == EVERYTHING else ("--build-constraints", EVERYTHING)
     uv("pip", "install", "--python", python, "--no-deps", *backend, "-e", ".")

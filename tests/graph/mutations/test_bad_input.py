@@ -10,7 +10,7 @@ from tests.support.things import nothing_written, one_of_each
 LONG = "n" * 1_000_000
 BAD_NAMES = {
     "": "A name is required.",
-    " \u00a0 ": "A name is required.",
+    "   ": "A name is required.",
     LONG: "At most 200 characters.",
     "n" * 201: "At most 200 characters.",
     "bell\u0007": "Control characters are not allowed in a name.",

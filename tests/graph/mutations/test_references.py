@@ -14,7 +14,7 @@ YAML = {"agentsYaml": "a: {role: r, goal: g, backstory: b}", "tasksYaml": ""}
 
 def _positions(own: Ids) -> dict[str, tuple[str, list[str], Callable[[str], dict[str, Any]]]]:
     """Every place of a mutation's input that takes an id: its kind, its path, and the input with an id there."""
-    project, team, role, task = own["Project"], own["Team"], own["Role"], own["Task"]
+    team, role, task = own["Team"], own["Role"], own["Task"]
     found: dict[str, tuple[str, list[str], Callable[[str], dict[str, Any]]]] = {}
     for kind in ("Project", "Team", "Role", "Task", "Tool"):
         found[f"update{kind}"] = (kind, ["id"], lambda it: {"id": it, "version": 1, "description": "x"})

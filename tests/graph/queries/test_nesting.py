@@ -12,7 +12,8 @@ NESTED = """
     id name process status lastExecutedAt
     roles { id title expertise tools { name } supervisor { title } subordinates { title } }
     tasks { id name role { title } dependsOn { name } }
-    executions(first: 5) { nodes { id status timing { queuedAt } usage { totalTokens cost { amount } } revision { number }
+    executions(first: 5) { nodes { id status timing { queuedAt } revision { number }
+        usage { totalTokens cost { amount } }
         taskExecutions { name status role { title } usage { calls } }
         events(first: 3) { nodes { __typename sequence ... on ExecutionQueued { taskCount } } } } }
 } } pageInfo { hasNextPage endCursor } } } } } }

@@ -1,0 +1,109 @@
+"""The least supported PostgreSQL: migrations, a kickoff, a run and a read on a server of version 15."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alembic import command
+from app.main import create_app
+from app.migrations import configuration, migrate
+from app.settings import Settings
+from domain.model.identity import DEFAULT_TENANT, ExecutionId
+from persistence.engine import LEAST_SERVER_VERSION, Database
+from persistence.run_store import SqlRunStore
+from persistence.workers import SqlWorkers
+from tests.support.graphql import Graph
+
+pytestmark = pytest.mark.extra
+
+PROGRAMS = Path("/usr/lib/postgresql") / str(LEAST_SERVER_VERSION) / "bin"
+"""Where Debian's package postgresql-15 has them; they are not on PATH."""
+
+
+@pytest.fixture(scope="module")
+def url_of_15() -> Iterator[str]:
+    """A migrated database on a server of version 15, run by a user that is not root."""
+    assert (PROGRAMS / "initdb").exists(), f"PostgreSQL {LEAST_SERVER_VERSION} is not installed in {PROGRAMS}"
+    directory = Path(tempfile.mkdtemp(prefix="pg15-", dir="/tmp"))
+    user = _unprivileged(directory)
+    _run(user, "initdb", "-D", directory / "data", "-U", "owner", "-A", "trust", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
+    _run(user, "pg_ctl", "-D", directory / "data", "-w", "-l", directory / "log", "-o", options, "start")
+    try:
+        url = f"postgresql://owner@/postgres?host={directory}&port=5432"
+        migrate(url)
+        yield url
+    finally:
+        _run(user, "pg_ctl", "-D", directory / "data", "-m", "immediate", "stop")
+        shutil.rmtree(directory)
+
+
+def _unprivileged(directory: Path) -> str | None:
+    """PostgreSQL refuses to run as root: then it runs as the user that Debian's package made."""
+    if os.geteuid() != 0:
+        return None
+    account = pwd.getpwnam("postgres")
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    return account.pw_name
+
+
+def _run(user: str | None, program: str, *arguments: str | Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    finished = subprocess.run(  # noqa: S603 - Debian's own programs
+        [PROGRAMS / program, *arguments],
+        check=False,
+        user=user,
+        cwd="/",
+        env=environment,
+        stdout=subprocess.DEVNULL,  # a server inherits it: a pipe would never end
+        stderr=subprocess.DEVNULL,
+    )
+    assert finished.returncode == 0, f"{program} failed with {finished.returncode}"
+
+
+def test_the_migrations_leave_nothing_to_do_and_can_be_taken_back(url_of_15: str) -> None:
+    command.check(configuration(url_of_15))
+    command.downgrade(configuration(url_of_15), "base")
+    migrate(url_of_15)
+    command.check(configuration(url_of_15))
+
+
+async def test_a_team_is_made_kicked_off_claimed_and_read(url_of_15: str) -> None:
+    settings = Settings(database_url=url_of_15, broadcast_url="memory://", pool_size=5)
+    async with Graph.over(create_app(settings)) as graph:
+        database: Database = graph.container.database
+        version: int = await database.pool.fetchval("SELECT current_setting('server_version_num')::int / 10000")
+        assert version == LEAST_SERVER_VERSION
+        project_id = await graph.project()
+        team_id = await graph.team(project_id)
+        role_id = await graph.role(team_id)
+        first = await graph.task(team_id, roleId=role_id)
+        await graph.task(team_id, roleId=role_id, dependsOn=[first])
+        execution_id = await graph.kickoff(team_id, idempotencyKey="once")
+        stored = ExecutionId(await database.pool.fetchval("SELECT id FROM execution"))
+        await SqlRunStore(database.pool).claim(DEFAULT_TENANT, stored, "w1")
+        await SqlWorkers(database.pool).tidy()
+
+        data = await graph.query(READ, id=team_id)
+
+    page = data["team"]["executions"]
+    assert page["totalCount"] == 1
+    assert page["nodes"][0]["id"] == execution_id
+    assert page["nodes"][0]["status"] == "RUNNING"
+    assert [task["status"] for task in page["nodes"][0]["taskExecutions"]] == ["PENDING", "PENDING"]
+    assert [event["sequence"] for event in page["nodes"][0]["events"]["nodes"]] == [1, 2]
+    assert data["team"]["tasks"][1]["dependsOn"] == [{"id": first}]
+
+
+READ = """
+query ($id: ID!) { team(id: $id) {
+    status roles { tools { name } supervisor { title } } tasks { name dependsOn { id } }
+    executions(first: 5, filter: {status: {in: [RUNNING]}}) { totalCount nodes {
+        id status usage { calls cost { amount } } taskExecutions { status } events { nodes { sequence } } } } } }
+"""
