@@ -3,13 +3,16 @@
 import asyncio
 from typing import Any
 
+from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from alembic import context
 from persistence.engine import asyncpg_url
 from persistence.tables import PARTITIONED, metadata
+
+MIGRATION_LOCK = 5_244_740
+"""Any number that nobody else locks; held until the connection ends."""
 
 
 def _is_ours(_object: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
@@ -18,6 +21,9 @@ def _is_ours(_object: Any, name: str | None, kind: str, _reflected: bool, _compa
 
 
 def _run(connection: Connection) -> None:
+    # Two deployments may migrate one database at once: the second waits, and finds nothing left to do.
+    connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+    connection.commit()
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -30,9 +30,8 @@ def newest_revision() -> str:
 
 def migrate(url: str) -> None:
     """Run all missing migrations, as the user of the URL: an owner of the database, with the right to make roles."""
-    from dbos import run_dbos_database_migrations  # noqa: PLC0415 - see above
-
     from alembic import command  # noqa: PLC0415 - see above
+    from dbos import run_dbos_database_migrations  # noqa: PLC0415 - see above
 
     command.upgrade(configuration(url), "head")
     run_dbos_database_migrations(system_database_url=dbos_url(url), application_role=APPLICATION_ROLE)

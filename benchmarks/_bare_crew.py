@@ -14,9 +14,11 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from app.seed import INPUTS, ROLES, TASKS
@@ -35,10 +37,10 @@ _QUIET: Final = {
 
 
 def a_crew(url: str, *, native: bool) -> "Crew":
-    """The crew, made as a script makes it; natively with CrewAI's own OpenAI client, else through LiteLLM."""
-    from crewai import LLM, Agent, Crew, Process, Task  # noqa: PLC0415 - the environment comes first
+    """The crew, made anew for each kickoff; natively with CrewAI's own OpenAI client, else through LiteLLM."""
+    from crewai import Agent, Crew, Process, Task  # noqa: PLC0415 - the environment comes first
 
-    llm = LLM(model=MODEL, is_litellm=not native, base_url=url, api_key="none")
+    llm = _llm(threading.get_ident(), url, native=native)
     agents = {
         role.title: Agent(
             role=role.title,
@@ -59,6 +61,16 @@ def a_crew(url: str, *, native: bool) -> "Crew":
         for task in TASKS
     ]
     return Crew(agents=list(agents.values()), tasks=tasks, process=Process.sequential)
+
+
+@cache
+def _llm(_thread: int, url: str, *, native: bool) -> Any:
+    """One for all crews of a thread: CrewAI's own client costs 30 ms to make."""
+    from crewai import LLM  # noqa: PLC0415 - the environment comes first
+
+    llm = LLM(model=MODEL, is_litellm=not native, base_url=url, api_key="none")
+    assert llm.is_litellm is not native
+    return llm
 
 
 def one_by_one(make: Callable[[], "Crew"], count: int, _at_once: int) -> list[Any]:

@@ -318,11 +318,12 @@ _SPLIT: Final = (
 
 _HOW: Final = (
     "the demo's team of three roles and tasks on both sides; all model calls are HTTP requests to one scripted model"
-    " server in a process of its own, which answers at once; the bare crew is made anew for each kickoff as in a"
-    " script, with CrewAI's storage on and its telemetry off. Kickoffs go over HTTP, each execution is followed by a"
-    " subscription on one websocket to its last event. CPU is user and system time of all threads of the process, from"
-    " the kernel; after warm-up, {rounds} rounds of all variants in turn, {count} executions each. API and worker also"
-    " pay for what they do while idle. At 16 at once, the bare ways are all tried, and the best is repeated."
+    " server in a process of its own, which answers at once. Agents, tasks and crew of the bare crew are made anew for"
+    " each kickoff, and its LLM once, as in a script; CrewAI's storage is on, its telemetry off. Regatta's kickoffs go"
+    " over HTTP, and each execution is followed by a subscription, all on one websocket, to its last event. CPU is user"
+    " and system time of all threads of the process, from the kernel; after warm-up, {rounds} rounds of all variants in"
+    " turn, {count} executions of each. API and worker also pay for what they do while idle. At 16 at once, all bare"
+    " ways are tried, and the best is repeated."
 )
 
 

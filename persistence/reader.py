@@ -233,7 +233,7 @@ def _comparison(field: Any, operator: Operator, index: int) -> Any:
         case Operator.LT:
             return field < bindparam(name, type_=field.type)
         case Operator.CONTAINS:
-            return func.strpos(func.lower(field), func.lower(bindparam(name, type_=Text()))) > 0
+            return func.strpos(func.lower(field), func.lower(bindparam(name, type_=Text()))) > text("0")
         case Operator.IS_NULL:
             return field.is_(None) == bindparam(name)
 

@@ -1,7 +1,7 @@
 """Runs operations: documents are parsed and checked once, queries go breadth first, errors are told or masked."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +15,14 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLResolveInfo,
     MiddlewareManager,
     OperationDefinitionNode,
     OperationType,
+    SelectionNode,
+    SelectionSetNode,
     execute,
     get_operation_ast,
     parse,
@@ -38,7 +41,10 @@ from schema.errors import code_of, place_of
 MAX_DOCUMENT = 100_000
 MAX_TOKENS = 4_000
 MAX_ERRORS = 20
-MAX_FIELDS = 100_000
+MAX_SELECTIONS = 5_000
+"""The most fields of a document once its fragments are spread: a few that spread each other twice make billions."""
+
+MAX_FIELDS = 50_000
 """The most fields that the ordinary executor resolves for one answer; an introspection has 10,000."""
 
 REMEMBERED_DOCUMENTS = 500
@@ -88,6 +94,8 @@ class Engine(strawberry.Schema):
             return _refused("The document is nested too deeply.", "GRAPHQL_PARSE_FAILED")
         found = validate(self._schema, document, max_errors=MAX_ERRORS)
         fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+        if not found and _selections(document, fragments) > MAX_SELECTIONS:
+            return Prepared(document, (_too_large(),), fragments)
         errors = tuple(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in found)
         return Prepared(document, errors, fragments)
 
@@ -220,6 +228,24 @@ def _refusal(
     if names is not None and operation.operation.value not in names:
         return [_error(f"A {operation.operation.value} cannot be run this way.", "BAD_REQUEST")]
     return []
+
+
+def _selections(document: DocumentNode, fragments: Mapping[str, FragmentDefinitionNode]) -> int:
+    """How many fields a valid document selects, those of a fragment each time that it is spread."""
+    known: dict[str, int] = {}
+
+    def count(selected: SelectionSetNode | None) -> int:
+        return sum(map(count_one, selected.selections)) if selected else 0
+
+    def count_one(node: SelectionNode) -> int:
+        if not isinstance(node, FragmentSpreadNode):
+            return isinstance(node, FieldNode) + count(node.selection_set)  # type: ignore[attr-defined]  # both have one
+        name = node.name.value
+        if name not in known:
+            known[name] = count(fragments[name].selection_set)
+        return known[name]
+
+    return sum(count(node.selection_set) for node in document.definitions if isinstance(node, OperationDefinitionNode))
 
 
 def _refused(message: str, code: str) -> Prepared:

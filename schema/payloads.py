@@ -65,9 +65,12 @@ def mutation(
 ) -> Any:
     """A mutation with a payload of its own; a single thing is what the resolver returns."""
     names = tuple(things)
-    return strawberry.mutation(
+    made = strawberry.mutation(
         resolver=resolver,
         description=description,
         graphql_type=payload(f"{name}Payload", **{key: kind | None for key, kind in things.items()}),
         extensions=[Answer(unpack or (lambda thing: {names[0]: thing}), names)],
     )
+    for argument in made.arguments:  # there is one, the input
+        argument.description = "What is asked for."
+    return made

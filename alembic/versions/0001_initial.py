@@ -1,9 +1,8 @@
 """The first tables, the application's role, the default tenant, and monthly partitions."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None

@@ -1,17 +1,19 @@
 """From a snapshot and inputs to the task executions of a run: pure rules, no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
-from domain.errors import MissingInputs, NoActiveRole
+from domain.errors import Invalid, MissingInputs, NoActiveRole
 from domain.model.execution import Execution, TaskExecution
 from domain.model.identity import TaskExecutionId, TaskId, new_id
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role, most_senior
 from domain.model.role_tasks import written_for
-from domain.model.task import Task, fill, in_order, placeholders
+from domain.model.task import Task, fill, filled_length, in_order, placeholders
+
+MAX_FILLED = 200_000
+"""The longest text, in characters, that a task or a role may have once its placeholders are filled."""
 
 
 def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
@@ -20,11 +22,13 @@ def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
     Raises:
         NoActiveRole: nobody is there to do the work.
         MissingInputs: a placeholder of a task or of an active role has no input.
+        Invalid: a text would be longer than `MAX_FILLED` with these inputs.
     """
     active = [role for role in snapshot.roles if role.is_active]
     if not active:
         raise NoActiveRole
     check_inputs(snapshot, active, execution.inputs)
+    check_lengths(snapshot, active, execution.inputs)
     if not snapshot.tasks:
         return [_from_role(role, position, execution) for position, role in enumerate(active)]
     return _from_tasks(snapshot, active, execution)
@@ -32,15 +36,23 @@ def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
 
 def check_inputs(snapshot: TeamSnapshot, active: Sequence[Role], inputs: dict[str, Any]) -> None:
     """Raises MissingInputs, naming them all, when a placeholder of a task or of an active role has no input."""
-    of_tasks = (text for task in snapshot.tasks for text in (task.description, task.expected_output))
-    of_roles = (text for role in active for text in _texts_of(role))
-    missing = [name for name in placeholders(chain(of_tasks, of_roles)) if name not in inputs]
+    missing = [name for name in placeholders(_texts(snapshot, active)) if name not in inputs]
     if missing:
         raise MissingInputs(missing)
 
 
-def _texts_of(role: Role) -> tuple[str, ...]:
-    return (role.title, role.backstory, *role.goals)
+def check_lengths(snapshot: TeamSnapshot, active: Sequence[Role], inputs: dict[str, Any]) -> None:
+    """Raises Invalid before a text is filled that would be too long: a placeholder may stand there very often."""
+    if any(filled_length(text, inputs) > MAX_FILLED for text in _texts(snapshot, active)):
+        raise Invalid.at(f"With these inputs a text would have more than {MAX_FILLED} characters.", "inputs")
+
+
+def _texts(snapshot: TeamSnapshot, active: Sequence[Role]) -> Iterator[str]:
+    """Everything in which placeholders are filled."""
+    for task in snapshot.tasks:
+        yield from (task.description, task.expected_output)
+    for role in active:
+        yield from (role.title, role.backstory, *role.goals)
 
 
 def with_inputs(role: Role, inputs: dict[str, Any]) -> Role:

@@ -1,6 +1,7 @@
 """Tasks: units of work of a team, their placeholders and dependencies."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,6 +82,13 @@ def fill(text: str, inputs: dict[str, Any]) -> str:
         return str(inputs[name]) if name in inputs else match.group(0)
 
     return _PLACEHOLDER.sub(value, text)
+
+
+def filled_length(text: str, inputs: dict[str, Any]) -> int:
+    """The length of `fill(text, inputs)`, without making it."""
+    counts = Counter(_PLACEHOLDER.findall(text))
+    more = (count * (len(str(inputs[name])) - len(name) - 2) for name, count in counts.items() if name in inputs)
+    return len(text) + sum(more)
 
 
 def check_dependencies(tasks: Sequence[Task], dependencies: Sequence[TaskDependency]) -> None:

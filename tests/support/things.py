@@ -76,4 +76,4 @@ async def _all_rows(graph: Graph) -> dict[str, Any]:
         f"SELECT '{table.name}', string_agg(row::text, '\n' ORDER BY row::text) FROM \"{table.name}\" AS row"  # noqa: S608 - our own names
         for table in metadata.sorted_tables
     )
-    return dict(await graph.container.database.pool.fetch(texts))
+    return {row[0]: row[1] for row in await graph.container.database.pool.fetch(texts)}

@@ -1,0 +1,166 @@
+"""The schema: everything in it is described, its text is checked in, and its plain fields exist in the domain."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    is_introspection_type,
+    is_specified_scalar_type,
+)
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+from domain import events
+from domain.model import execution, failure, ledger, money, page, progress, project, revision, role, task, team, tool
+from domain.model.crew_files import CrewFiles, Unrepresented
+from domain.services.feed import Batch
+from resolvers.edges import EDGE, Loaded, Paged
+from resolvers.executions import ProjectActivity
+from resolvers.loaders import TeamActivity
+from schema.errors import Told
+from schema.schema import SNAPSHOT, build, sdl
+
+ENGINE = build()
+SCHEMA = ENGINE._schema  # noqa: SLF001 - graphql-core's schema, which Strawberry has no name for
+TYPES = [kind for kind in SCHEMA.type_map.values() if not is_introspection_type(kind)]
+
+SOURCES: dict[str, type[Any]] = {
+    **{
+        kind.__name__: kind
+        for kind in (
+            project.Tenant,
+            project.Project,
+            team.Team,
+            team.TeamSettings,
+            role.Role,
+            role.Delegation,
+            task.Task,
+            tool.Tool,
+            revision.TeamRevision,
+            execution.Execution,
+            execution.ExecutionConfiguration,
+            execution.TaskExecution,
+            execution.Timing,
+            failure.Failure,
+            ledger.Usage,
+            money.Money,
+            progress.ExecutionProgress,
+            progress.RoleProgress,
+            CrewFiles,
+            Unrepresented,
+            ProjectActivity,
+        )
+    },
+    **events.EVENT_TYPES,
+    "EventBatch": Batch,
+    **dict.fromkeys(
+        ("NotFound", "Invalid", "StaleVersion", "Cycle", "InvalidTransition", "MissingInputs", "Conflict", "Refused"),
+        Told,
+    ),
+    "PageInfo": page.Page,
+}
+"""The class whose instances stand behind each type."""
+
+MADE_BY_FUNCTIONS = ("Query", "Mutation", "Subscription")
+"""Types with a resolver for each field; payloads, connections and edges are made by functions, too."""
+
+
+def _described() -> Iterator[tuple[str, Any]]:
+    for kind in TYPES:
+        yield kind.name, kind
+        if isinstance(kind, GraphQLEnumType):
+            yield from ((f"{kind.name}.{name}", value) for name, value in kind.values.items())
+        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType):
+            for name, field in kind.fields.items():
+                yield f"{kind.name}.{name}", field
+                arguments = getattr(field, "args", {})
+                yield from ((f"{kind.name}.{name}({argument}:)", it) for argument, it in arguments.items())
+
+
+def test_everything_in_the_schema_has_a_description() -> None:
+    everything = dict(_described())
+
+    assert len(everything) > 500
+    assert [name for name, thing in everything.items() if not (thing.description or "").strip()] == []
+
+
+def test_the_schema_is_the_one_that_is_checked_in() -> None:
+    assert sdl() == SNAPSHOT.read_text("utf-8"), "run `regatta export-schema` and read its diff"
+
+
+def test_every_mutation_has_one_input_and_a_payload_with_errors() -> None:
+    assert SCHEMA.mutation_type
+    for name, field in SCHEMA.mutation_type.fields.items():
+        assert list(field.args) == ["input"], name
+        assert str(field.type) == f"{name[0].upper()}{name[1:]}Payload!"
+        payload: Any = field.type.of_type
+        assert str(payload.fields["errors"].type) == "[UserError!]!"
+        assert not [it for key, it in payload.fields.items() if key != "errors" and str(it.type).endswith("!")], name
+
+
+def test_everything_major_is_a_node_and_can_be_found_again() -> None:
+    from resolvers.things import BY_KIND  # noqa: PLC0415
+
+    nodes = SCHEMA.get_implementations(SCHEMA.type_map["Node"]).objects  # type: ignore[arg-type]  # an interface
+
+    assert {kind.name for kind in nodes} == set(BY_KIND)
+
+
+def _plain_fields() -> Iterator[tuple[str, str, StrawberryField]]:
+    """Fields that are read from an attribute, or by an attribute's value, of what stands behind their type."""
+    for kind in TYPES:
+        if not isinstance(kind, GraphQLObjectType) or kind.name in MADE_BY_FUNCTIONS:
+            continue
+        definition: StrawberryObjectDefinition = kind.extensions["strawberry-definition"]
+        if kind.name.endswith(("Payload", "Connection", "Edge")):
+            continue
+        for field in definition.fields:
+            edge = _edge_of(field)
+            if isinstance(edge, Loaded | Paged):
+                yield kind.name, edge.key, field
+            elif edge is None:
+                assert field.base_resolver is None, f"{kind.name}.{field.python_name} has a resolver of its own"
+                yield kind.name, field.python_name, field
+
+
+def _edge_of(field: StrawberryField) -> Any:
+    metadata: Any = field.metadata or {}
+    return metadata.get(EDGE)
+
+
+FIELDS = list(_plain_fields())
+
+
+@pytest.mark.parametrize(("kind", "attribute"), sorted({(kind, name) for kind, name, _ in FIELDS}))
+def test_a_plain_field_exists_on_the_class_behind_its_type(kind: str, attribute: str) -> None:
+    source = SOURCES[kind]
+
+    is_property = isinstance(inspect.getattr_static(source, attribute, None), property)
+    assert is_property or attribute in get_type_hints(source)
+
+
+def test_no_scalar_is_there_without_need() -> None:
+    scalars = {kind.name for kind in TYPES if type(kind).__name__ == "GraphQLScalarType"}
+
+    assert {name for name in scalars if not is_specified_scalar_type(SCHEMA.type_map[name])} == {
+        "DateTime",
+        "Decimal",
+        "JSON",
+    }
+
+
+def test_the_activity_of_a_team_has_the_attributes_that_its_fields_name() -> None:
+    named = {
+        edge.attribute
+        for _, _, field in FIELDS
+        for edge in [_edge_of(field)]
+        if isinstance(edge, Loaded) and edge.attribute
+    }
+
+    assert named == set(TeamActivity.__dataclass_fields__)
