@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, Final
 
 from domain.crew import environment
 
-environment.prepare(Path(tempfile.mkdtemp(prefix="layers-")))
+environment.prepare(Path.cwd() / "crewai")  # started in a directory of its own
 
 from app.durable import DurableQueue, DurableWorker  # noqa: E402 - crewai and litellm come after `prepare`
 from app.seed import INPUTS, ROLES, TASKS  # noqa: E402 - same

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from alembic import command
+
 from app.main import create_app
 from app.migrations import configuration, migrate
 from app.settings import Settings
