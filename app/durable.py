@@ -101,8 +101,6 @@ class DurableQueue:
             if self._client is not None:
                 self._client.destroy()
                 self._client = None
-            if self._engine is not None:
-                self._engine.dispose()
             if self._engine is not None:  # DBOS leaves an engine that it was given to its owner
                 self._engine.dispose()
                 self._engine = None

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app.container import Container
+from app.doorkeeper import Doorkeeper
 from app.graphiql import Tab, graphiql_routes, shipped_tab
 from app.graphql import graphql_routes
 from app.health import health_routes
@@ -69,11 +70,13 @@ async def _warm_up(container: Container) -> None:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    if not settings.allowed_origins:
-        return []
     origins = list(settings.allowed_origins)
+    door = Middleware(Doorkeeper, hosts=settings.trusted_hosts, origins=origins)
+    if not origins:
+        return [door]
     allowed = ["content-type", "accept"]
-    return [Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["POST", "GET"], allow_headers=allowed)]
+    cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["POST", "GET"], allow_headers=allowed)
+    return [door, cors]
 
 
 def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence[Tab]]]:

@@ -88,10 +88,15 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         default=False, description="Allow a host that is not loopback, although there is no login: anyone may call."
     )
+    allowed_hosts: Names = Field(
+        (),
+        description="Names by which clients address the server, `*` for any; comma-separated. "
+        "Absent: on loopback its names alone (a page could rebind its own name), else any.",
+    )
     allowed_origins: Origins = Field(
         (), description="Other origins whose pages may call, over HTTP and websocket; comma-separated, `*` for all."
     )
-    max_request_bytes: PositiveInt = Field(1_000_000, description="Largest body of a request and largest message.")
+    max_request_bytes: PositiveInt = Field(4_000_000, description="Largest body of a request and largest message.")
     max_subscriptions: PositiveInt = Field(100, description="Most subscriptions on one websocket.")
 
     # Where the data is
@@ -161,6 +166,13 @@ class Settings(BaseSettings):
         if url is None:
             raise ValueError("the embedded database has no URL before it is started")
         return url
+
+    @property
+    def trusted_hosts(self) -> tuple[str, ...]:
+        """The names that a request may be addressed to, without ports."""
+        if self.allowed_hosts:
+            return tuple(name.lower() for name in self.allowed_hosts)
+        return ("127.0.0.1", "localhost", "::1", self.host.lower()) if is_loopback(self.host) else ("*",)
 
     @property
     def files_path(self) -> Path:

@@ -65,9 +65,9 @@ class WorkerOptions:
 
 
 def default_name(settings: Settings, index: int = 0) -> str:
-    """A name that stays the same over restarts on this machine and data directory."""
-    place = hashlib.sha256(str(settings.data_dir.absolute()).encode()).hexdigest()[:8]
-    return f"{socket.gethostname()}-{place}-{index}"
+    """A name that stays the same over restarts on this machine and data directory, and shows neither: clients see it."""
+    place = f"{socket.gethostname()}\n{settings.data_dir.absolute()}"
+    return f"worker-{hashlib.sha256(place.encode()).hexdigest()[:12]}-{index}"
 
 
 def main(options: WorkerOptions) -> int:
@@ -131,7 +131,7 @@ async def crew_runner(settings: Settings) -> AsyncIterator[TaskRunner]:
     from domain.crew.models import LiteLLMClient  # noqa: PLC0415 - `environment.prepare` comes before the import
     from domain.crew.runner import CrewTaskRunner  # noqa: PLC0415 - same
     from domain.crew.simulated import register_simulated  # noqa: PLC0415 - same
-    from domain.crew.tools.settings import SearchKind, ToolSettings  # noqa: PLC0415 - same
+    from domain.crew.tools.settings import SearchKind, ToolSettings, permitted_classes  # noqa: PLC0415 - same
     from domain.services.model_gateway import LedgeredGateway  # noqa: PLC0415 - beside what it serves
 
     register_simulated(settings.simulated_delay_seconds)
@@ -142,11 +142,12 @@ async def crew_runner(settings: Settings) -> AsyncIterator[TaskRunner]:
         search_kind=SearchKind[settings.search_kind.upper()],
         search_key=settings.search_key.get_secret_value() if settings.search_key else None,
         files_dir=settings.files_path,
-        crewai_tools=frozenset(settings.crewai_tools),
+        crewai_tools=permitted_classes(settings.crewai_tools),
     )
     loop = asyncio.get_running_loop()
     threads = settings.worker_concurrency + _SPARE_THREADS
-    runner = CrewTaskRunner(LedgeredGateway(client), loop, threads=threads, client=client, tools=tools)
+    gateway, seconds = LedgeredGateway(client), settings.model_timeout_seconds
+    runner = CrewTaskRunner(gateway, loop, threads=threads, client=client, tools=tools, call_seconds=seconds)
     try:
         yield runner
     finally:

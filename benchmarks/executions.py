@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -46,6 +47,9 @@ AT_ONCE: Final = 16
 _LOOK_SECONDS: Final = 0.01
 _LAYERS: Final = ("crewai", "litellm", "dbos")
 _WAYS: Final = ("threads", "akickoff", "for_each")
+
+_LITELLM, _SHIPPED = "through LiteLLM", "as CrewAI ships"
+_NAMES: Final = (("one worker", "one process"), ("two workers", "two processes"))
 
 Figures = dict[str, Series]
 
@@ -135,25 +139,29 @@ async def bare_at_once(crews: list[Script], way: str, count: int) -> Mapping[str
 
 @dataclass(slots=True)
 class Cast:
-    """Everything that takes part with one worker."""
+    """Bare crews, so many processes of each kind."""
 
-    here: Regatta
     litellm: list[Script]
-    native: Script
-    layers: Script
+    native: list[Script]
+
+    def kinds(self, processes: int) -> Mapping[str, list[Script]]:
+        return {_LITELLM: self.litellm[:processes], _SHIPPED: self.native[:processes]}
 
 
 @contextlib.contextmanager
-def the_cast(here: Regatta, url: str) -> Iterator[Cast]:
-    options = ("--url", url, "--expected", ANSWER)
-    layers_options = ("--model", MODEL, "--answer", ANSWER, "--database-url", _layers_database(here.url))
-    with (
-        script("benchmarks._bare_crew", *options) as one,
-        script("benchmarks._bare_crew", *options) as two,
-        script("benchmarks._bare_crew", *options, "--native") as native,
-        script("benchmarks._layers", *layers_options) as layers,
-    ):
-        yield Cast(here, [one, two], native, layers)
+def the_cast(url: str) -> Iterator[Cast]:
+    with contextlib.ExitStack() as stack:
+        litellm = [stack.enter_context(_bare_crew(url)) for _ in _NAMES]
+        yield Cast(litellm, [stack.enter_context(_bare_crew(url, "--native")) for _ in _NAMES])
+
+
+def the_layers(database_url: str) -> AbstractContextManager[Script]:
+    options = ("--model", MODEL, "--answer", ANSWER, "--database-url", _layers_database(database_url))
+    return script("benchmarks._layers", *options)
+
+
+def _bare_crew(url: str, *options: str) -> AbstractContextManager[Script]:
+    return script("benchmarks._bare_crew", "--url", url, "--expected", ANSWER, *options)
 
 
 def _layers_database(url: str) -> str:
@@ -167,61 +175,68 @@ def _layers_database(url: str) -> str:
     return made
 
 
-async def with_one_worker(cast: Cast, size: Size, cpu: Figures, many: dict[str, Figures]) -> None:
-    async with a_user(cast.here) as user:
-        for crew in (*cast.litellm, cast.native):
-            await asyncio.to_thread(crew, how="one_by_one", count=size.warm_up)
+async def with_one_worker(
+    here: Regatta, cast: Cast, layers: Script, size: Size, cpu: Figures, many: dict[str, Figures]
+) -> None:
+    async with a_user(here) as user:
+        await _warm_up(cast, size)
         for layer in _LAYERS:
-            await asyncio.to_thread(cast.layers, layer=layer, count=size.warm_up)
+            await asyncio.to_thread(layers, layer=layer, count=size.warm_up)
         for _ in range(size.warm_up):
             await user.run()
         with no_collections():
             for _ in range(size.rounds):
-                await _round(cast, user, size, cpu)
-            await _throughputs(cast, user, size, many)
+                await _round(here, cast, layers, user, size, cpu)
+            await _throughputs(here, user, cast, 1, size, many)
 
 
-async def _throughputs(cast: Cast, user: User, size: Size, many: dict[str, Figures]) -> None:
-    """All bare ways are tried; the best is then repeated in turn with ours."""
-    groups = {"one process": cast.litellm[:1], "two processes": cast.litellm}
-    ways: dict[str, Sequence[str]] = dict.fromkeys(groups, _WAYS)
-    for _ in range(size.throughput_rounds):
-        _add(many["Regatta, one worker"], await at_once(cast.here, user, size.at_once))
-        for processes, crews in groups.items():
-            for way in ways[processes]:
-                _add(many[_bare(processes, way)], await bare_at_once(crews, way, size.at_once // 2))
-            ways[processes] = (max(_WAYS, key=partial(_rate_of, many, processes)),)
-
-
-def _bare(processes: str, way: str) -> str:
-    return f"bare crew, {processes}, {way}"
-
-
-def _rate_of(many: dict[str, Figures], processes: str, way: str) -> float:
-    return many[_bare(processes, way)]["rate"].median
-
-
-async def _round(cast: Cast, user: User, size: Size, cpu: Figures) -> None:
-    await followed(cast.here, user, size.one_by_one, cpu)
-    for name, crew, how in (
-        ("bare_litellm", cast.litellm[0], "one_by_one"),
-        ("bare_copies", cast.litellm[0], "for_each"),
-        ("bare_native", cast.native, "one_by_one"),
-    ):
-        measured = await asyncio.to_thread(crew, how=how, count=size.one_by_one)
-        _note(cpu, size.one_by_one, **{name: measured["cpu"], f"{name}_wall": measured["wall"]})
-    await unfollowed(cast.here, user, size.one_by_one, cpu)
-    for layer in _LAYERS:
-        measured = await asyncio.to_thread(cast.layers, layer=layer, count=size.one_by_one)
-        _note(cpu, size.one_by_one, **{layer: measured["cpu"]})
-
-
-async def with_two_workers(here: Regatta, size: Size, many: dict[str, Figures]) -> None:
+async def with_two_workers(here: Regatta, cast: Cast, size: Size, many: dict[str, Figures]) -> None:
     async with a_user(here) as user:
         await at_once(here, user, 4 * size.warm_up)
         with no_collections():
-            for _ in range(size.throughput_rounds):
-                _add(many["Regatta, two workers"], await at_once(here, user, size.at_once))
+            await _throughputs(here, user, cast, 2, size, many)
+
+
+async def _warm_up(cast: Cast, size: Size) -> None:
+    for crew in (*cast.litellm, *cast.native):
+        await asyncio.to_thread(crew, how="one_by_one", count=size.warm_up)
+
+
+async def _throughputs(
+    here: Regatta, user: User, cast: Cast, processes: int, size: Size, many: dict[str, Figures]
+) -> None:
+    """As many processes of bare crews as workers; all bare ways are tried, the best is repeated in turn with ours."""
+    workers, title = _NAMES[processes - 1]
+    ways: dict[str, Sequence[str]] = dict.fromkeys(cast.kinds(processes), _WAYS)
+    for _ in range(size.throughput_rounds):
+        _add(many[f"Regatta, {workers}"], await at_once(here, user, size.at_once))
+        for kind, crews in cast.kinds(processes).items():
+            for way in ways[kind]:
+                _add(many[_bare(kind, title, way)], await bare_at_once(crews, way, size.at_once // 2))
+            ways[kind] = (max(_WAYS, key=partial(_rate_of, many, kind, title)),)
+
+
+def _bare(kind: str, processes: str, way: str) -> str:
+    return f"bare crew {kind}, {processes}, {way}"
+
+
+def _rate_of(many: dict[str, Figures], kind: str, processes: str, way: str) -> float:
+    return many[_bare(kind, processes, way)]["rate"].median
+
+
+async def _round(here: Regatta, cast: Cast, layers: Script, user: User, size: Size, cpu: Figures) -> None:
+    await followed(here, user, size.one_by_one, cpu)
+    for name, crew, how in (
+        ("bare_litellm", cast.litellm[0], "one_by_one"),
+        ("bare_copies", cast.litellm[0], "for_each"),
+        ("bare_native", cast.native[0], "one_by_one"),
+    ):
+        measured = await asyncio.to_thread(crew, how=how, count=size.one_by_one)
+        _note(cpu, size.one_by_one, **{name: measured["cpu"], f"{name}_wall": measured["wall"]})
+    await unfollowed(here, user, size.one_by_one, cpu)
+    for layer in _LAYERS:
+        measured = await asyncio.to_thread(layers, layer=layer, count=size.one_by_one)
+        _note(cpu, size.one_by_one, **{layer: measured["cpu"]})
 
 
 def _add(figures: Figures, measured: Mapping[str, float]) -> None:
@@ -256,22 +271,22 @@ def _cost(cpu: Figures) -> str:
 
 
 def _throughput(many: dict[str, Figures]) -> str:
-    ours = [many[f"Regatta, {workers}"]["rate"].median for workers in ("one worker", "two workers")]
-    theirs = [_best(many, f"bare crew, {processes}") for processes in ("one process", "two processes")]
+    said = "\n".join(_compared(many, kind, *names) for names in _NAMES for kind in (_LITELLM, _SHIPPED))
     return (
-        f"Executions per second with 16 at once: {ours[0]:.1f} with one worker, against {theirs[0]:.1f} of the best"
-        f" bare way in one process: {_verdict(ours[0] >= theirs[0])}. {ours[1]:.1f} with two workers, against"
-        f" {theirs[1]:.1f} in two processes: {_verdict(ours[1] >= theirs[1])}. Regatta's API, its database and the"
-        " client share the cores with its workers; a script has none of them."
+        f"Executions per second with 16 at once, against the best bare way:\n\n{said}\n\n"
+        "Regatta's API, its database and its client share the cores with its workers; a script has none of them."
     )
+
+
+def _compared(many: dict[str, Figures], kind: str, workers: str, processes: str) -> str:
+    ours = many[f"Regatta, {workers}"]["rate"].median
+    theirs = max(_rate_of(many, kind, processes, way) for way in _WAYS)
+    verdict = _verdict(ours >= theirs)
+    return f"- {workers}: {ours:.1f}; bare crew {kind}, {processes}: {theirs:.1f}. At least as many: {verdict}."
 
 
 def _verdict(is_met: bool) -> str:
     return "met" if is_met else "MISSED"
-
-
-def _best(many: dict[str, Figures], prefix: str) -> float:
-    return max(figures["rate"].median for name, figures in many.items() if name.startswith(prefix))
 
 
 def _cpu_table(cpu: Figures) -> str:
@@ -346,11 +361,11 @@ def main() -> None:
     stop_like_ctrl_c()
     cpu: Figures = defaultdict(Series)
     many: dict[str, Figures] = defaultdict(lambda: defaultdict(Series))
-    with model_server() as url, data_directory() as data_dir:
-        with regatta(data_dir, url, concurrency=AT_ONCE) as here, the_cast(here, url) as cast:
-            run_async(lambda: with_one_worker(cast, size, cpu, many))
+    with model_server() as url, data_directory() as data_dir, the_cast(url) as cast:
+        with regatta(data_dir, url, concurrency=AT_ONCE) as here, the_layers(here.url) as layers:
+            run_async(lambda: with_one_worker(here, cast, layers, size, cpu, many))
         with regatta(data_dir, url, workers=2, concurrency=AT_ONCE) as here:
-            run_async(lambda: with_two_workers(here, size, many))
+            run_async(lambda: with_two_workers(here, cast, size, many))
             where = machine(here)
     publish("executions", report(cpu, many, size, where), quick=quick)
 

@@ -72,6 +72,7 @@ class Database:
             max_overflow=0,
             pool_pre_ping=True,
             pool_timeout=10,
+            hide_parameters=True,  # an error that is logged must not quote what people wrote
             connect_args={"server_settings": settings},
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,

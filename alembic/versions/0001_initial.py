@@ -43,9 +43,16 @@ APPLICATION_ROLE = (
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'regatta_app') THEN
             CREATE ROLE regatta_app NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
         END IF;
-        EXECUTE format('GRANT regatta_app TO %I', current_user);
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
         NULL; -- another database of this server is being migrated at the same moment
+    END $$
+    """,
+    """
+    DO $$
+    BEGIN
+        EXECUTE format('GRANT regatta_app TO %I', current_user);
+    EXCEPTION WHEN unique_violation THEN
+        NULL; -- the same user migrates another database at the same moment: it has the role by now
     END $$
     """,
     "GRANT USAGE ON SCHEMA public TO regatta_app",

@@ -11,7 +11,7 @@ from domain.crew.session import current_session, to_json
 from domain.crew.texts import revealed
 from domain.ports import ModelAnswer, ModelRequest
 
-MODEL_CALL_SECONDS: Final = 300.0
+DEFAULT_CALL_SECONDS: Final = 300.0
 DEFAULT_CONTEXT_WINDOW: Final = 128_000
 CONTEXT_SHARE: Final = 0.85
 """What CrewAI uses of a model's window (`BaseLLM.get_context_window_size`); the rest is left for the answer."""
@@ -26,16 +26,24 @@ class BridgedLLM(BaseLLM):
     _parameters: dict[str, Any] = PrivateAttr(default_factory=dict)
     _supports_tools: bool = PrivateAttr(default=True)
     _context_window: int = PrivateAttr(default=DEFAULT_CONTEXT_WINDOW)
+    _call_seconds: float = PrivateAttr(default=DEFAULT_CALL_SECONDS)
 
     @classmethod
     def made(
-        cls, model: str, parameters: Mapping[str, Any], *, supports_tools: bool, context_window: int | None
+        cls,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        supports_tools: bool,
+        context_window: int | None,
+        call_seconds: float = DEFAULT_CALL_SECONDS,
     ) -> "BridgedLLM":
-        """The LLM for one task; `context_window` in tokens, None when it is not known."""
+        """The LLM for one task; `context_window` in tokens, None when it is not known; `call_seconds` per call."""
         llm = cls(model=model)
         llm._parameters = dict(parameters)
         llm._supports_tools = supports_tools
         llm._context_window = context_window or DEFAULT_CONTEXT_WINDOW
+        llm._call_seconds = call_seconds
         return llm
 
     def call(  # type: ignore[override] # the messages are typed by CrewAI's own TypedDict
@@ -48,7 +56,7 @@ class BridgedLLM(BaseLLM):
         """The text of the answer, or the list of its tool calls in OpenAI's shape, which CrewAI then runs."""
         session = current_session()
         session.check()
-        request = ModelRequest(self.model, _plain(messages), tools or None, self._with_stop(), MODEL_CALL_SECONDS)
+        request = ModelRequest(self.model, _plain(messages), tools or None, self._with_stop(), self._call_seconds)
         return _for_crewai(session.ask(request))
 
     # CrewAI wraps `call` into three attempts on rate limits, unless it is marked as wrapped already: whoever

@@ -1,12 +1,13 @@
 """Reaches models through LiteLLM: one streamed HTTP request per call, its tokens, its exact cost, its typed failure."""
 
 import asyncio
+import ipaddress
 import json
 import os
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import litellm
 from litellm import exceptions as refusals
@@ -15,11 +16,11 @@ from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_c
 from domain.crew.prices import FREE, Prices, TokenCounts, find_prices
 from domain.errors import FailureCode, RunFailed
 from domain.model.ledger import TokenSource
+from domain.model.model_names import PROVIDERS, SIMULATED, forbidden_provider, is_provider_allowed, prefix_of
 from domain.model.role import MODEL_PARAMETERS
 from domain.ports import ModelAnswer, ModelRequest, ToolRequest
 
-SIMULATED: Final = "simulated"
-LOCAL_PROVIDERS: Final = frozenset({"ollama", "ollama_chat", "hosted_vllm", "vllm", "lm_studio", "llamafile"})
+LOCAL_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
 PARAMETERS: Final = MODEL_PARAMETERS | {"temperature", "max_tokens", "response_format"}
 _UNIVERSAL: Final = frozenset({"max_tokens", "response_format"})
 BYTES_PER_TOKEN: Final = 4
@@ -28,23 +29,20 @@ BYTES_PER_TOKEN: Final = 4
 _REFERENCE: Final = "os.environ/"
 """What LiteLLM would replace by a variable of our environment, which may be a secret."""
 
+MAX_ANSWER_CHARACTERS: Final = 1_000_000
+MAX_PIECE_CHARACTERS: Final = 8_000
+"""Of what `on_text` is given at once, for it becomes an event; a longer piece comes in parts."""
+
+_LOCAL_NAMES: Final = (".localhost", ".local", ".internal")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _TIMED_OUT, _TOO_MANY, _NOT_FOUND = 408, 429, 404
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """Where `openai/…` models are; None means OpenAI itself, or what OPENAI_API_BASE says."""
-
-    api_base: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-
 class LiteLLMClient:
-    """The ModelClient port on `litellm.acompletion`; make all calls of a process on one loop."""
+    """The ModelClient port on `litellm.acompletion`; make all calls of a process on one loop.
 
-    def __init__(self, settings: ModelSettings | None = None) -> None:
-        self._settings = settings or ModelSettings()
+    Keys and addresses are LiteLLM's own variables (OPENAI_API_KEY, OPENAI_API_BASE, OLLAMA_API_BASE …).
+    """
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
         """Stream one answer, as `ModelClient.complete` says; `request.timeout_seconds` limits the whole call."""
@@ -75,7 +73,7 @@ class LiteLLMClient:
         )
 
     def provider_of(self, model: str) -> str:
-        """Who serves the model, "unknown" when LiteLLM does not know."""
+        """Who serves the model, "unknown" when nobody does whom we ask."""
         return _provider(model) or "unknown"
 
     def supports_tools(self, model: str) -> bool:
@@ -116,7 +114,7 @@ class LiteLLMClient:
     def _arguments(self, request: ModelRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             **parameters,
-            "model": request.model,
+            "model": _qualified(request.model),
             "messages": [dict(message) for message in request.messages],
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -126,32 +124,22 @@ class LiteLLMClient:
         }
         if request.tools:
             arguments["tools"] = [dict(tool) for tool in request.tools]
-        if self._settings.api_base and _provider(request.model) == "openai":
-            # Without a key of its own, a custom address would be sent the key of the environment.
-            arguments |= {"api_base": self._settings.api_base, "api_key": self._settings.api_key or "none"}
-        elif self._settings.api_key and _provider(request.model) == "openai":
-            arguments["api_key"] = self._settings.api_key
         return arguments
 
     def _prices(self, model: str) -> Prices:
         provider = _provider(model)
         if provider is None:
-            raise RunFailed(FailureCode.MODEL_UNKNOWN, f"There is no model named {_named(model)}.")
+            known = is_provider_allowed(model) or model.startswith(_REFERENCE)
+            message = f"There is no model named {_named(model)}." if known else forbidden_provider(model)
+            raise RunFailed(FailureCode.MODEL_UNKNOWN, message)
         if provider == SIMULATED:
             return FREE
         prices = find_prices(model, provider)
-        if prices is None and self._is_local(provider):
+        if prices is None and _is_local(provider):
             return FREE
         if prices is None:
             raise RunFailed(FailureCode.MODEL_UNKNOWN, f"There is no price known for the model {_named(model)}.")
         return prices
-
-    def _is_local(self, provider: str) -> bool:
-        if provider == "openai":
-            return bool(
-                self._settings.api_base or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL")
-            )
-        return provider in LOCAL_PROVIDERS
 
     def _answer(self, request: ModelRequest, collected: "_Collected", prices: Prices) -> ModelAnswer:
         if not collected.text.strip() and not collected.tool_requests:
@@ -178,6 +166,7 @@ class _Collected:
         self._on_text = on_text
         self._texts: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
+        self._length = 0
         self.finish_reason: str | None = None
         self.counts: TokenCounts | None = None
 
@@ -186,8 +175,10 @@ class _Collected:
             return
         choice = chunk.choices[0]
         if piece := choice.delta.content:
+            self._count(piece)
             self._texts.append(piece)
-            self._on_text(piece)
+            for start in range(0, len(piece), MAX_PIECE_CHARACTERS):
+                self._on_text(piece[start : start + MAX_PIECE_CHARACTERS])
         for position, call in enumerate(choice.delta.tool_calls or ()):
             self._take_tool(call, position)
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -215,7 +206,13 @@ class _Collected:
     def written(self) -> str:
         return self.text + "".join(tool["name"] + tool["arguments"] for tool in self._tools.values())
 
+    def _count(self, *pieces: str | None) -> None:
+        self._length += sum(len(piece or "") for piece in pieces)
+        if self._length > MAX_ANSWER_CHARACTERS:
+            raise _invalid(f"The model gave an answer of more than {MAX_ANSWER_CHARACTERS:,} characters.")
+
     def _take_tool(self, call: Any, position: int) -> None:
+        self._count(call.id, call.function.name, call.function.arguments)
         index = call.index if isinstance(call.index, int) else position
         tool = self._tools.setdefault(index, {"id": "", "name": "", "arguments": ""})
         tool["id"] = tool["id"] or call.id or ""
@@ -284,15 +281,33 @@ def context_window(model: str) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _provider(model: str) -> str | None:
-    if model.startswith(f"{SIMULATED}/"):
-        return SIMULATED
-    if model.startswith(_REFERENCE):
-        return None
+    # Not LiteLLM's `get_llm_provider`: for some providers it logs in, which waits for a person, on the loop.
+    provider = prefix_of(model) or str(litellm.model_cost.get(model, {}).get("litellm_provider"))
+    return provider if provider in PROVIDERS else None
+
+
+def _qualified(model: str) -> str:
+    """The name with its provider, so that LiteLLM has nothing to guess."""
+    return model if prefix_of(model) else f"{_provider(model)}/{model}"
+
+
+def _is_local(provider: str) -> bool:
+    """Whether a model without a known price costs nothing, for it runs on a machine of ours."""
+    if provider == "openai":  # the order is LiteLLM's
+        return _is_local_address(os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or "")
+    return provider in LOCAL_PROVIDERS
+
+
+def _is_local_address(url: str) -> bool:
     try:
-        provider: str = litellm.get_llm_provider(model)[1]
-    except refusals.BadRequestError:
-        return None
-    return provider
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # names that only a local network knows: one word, as between containers, or reserved for it
+        return bool(host) and ("." not in host or host.endswith(_LOCAL_NAMES))
+    return address.is_loopback or address.is_private
 
 
 def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from typing import Any, Final
 
 from domain.crew.assembly import assemble, parameters
-from domain.crew.llm import BridgedLLM
+from domain.crew.llm import DEFAULT_CALL_SECONDS, BridgedLLM
 from domain.crew.models import LiteLLMClient, context_window
 from domain.crew.session import TaskSession, WorkAbandoned
 from domain.crew.texts import hidden
@@ -21,7 +21,10 @@ CLOSING_SECONDS: Final = 0.25
 
 
 class CrewTaskRunner:
-    """The TaskRunner port. Make it on the loop on which the gateway's calls are to run."""
+    """The TaskRunner port. Make it on the loop on which the gateway's calls are to run.
+
+    `call_seconds` is the longest that one model call may take.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class CrewTaskRunner:
         threads: int = THREADS,
         client: LiteLLMClient | None = None,
         tools: ToolSettings | None = None,
+        call_seconds: float = DEFAULT_CALL_SECONDS,
     ) -> None:
         tune()
         self._gateway = gateway
         self._loop = loop
         self._client = client or LiteLLMClient()
         self._tools = tools or ToolSettings()
+        self._call_seconds = call_seconds
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="crew")
 
     async def run(self, work: TaskWork, sink: RunSink) -> str:
@@ -82,6 +87,7 @@ class CrewTaskRunner:
             parameters(work.role),
             supports_tools=self._client.supports_tools(work.model),
             context_window=context_window(work.model),
+            call_seconds=self._call_seconds,
         )
         tools = build_tools(work.tools, self._tools, session)
         agent, task = assemble(work, llm, tools)

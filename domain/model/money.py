@@ -13,8 +13,3 @@ class Money:
 
     amount: Decimal
     currency: str = CURRENCY
-
-
-def in_dollars(amount: Decimal | None) -> Money | None:
-    """The amount as Money; None stays None, which means unlimited where a limit is expected."""
-    return None if amount is None else Money(amount)

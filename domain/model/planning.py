@@ -10,10 +10,14 @@ from domain.model.identity import TaskExecutionId, TaskId, new_id
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role, most_senior
 from domain.model.role_tasks import written_for
+from domain.model.rules import MAX_NAME
 from domain.model.task import Task, fill, filled_length, in_order, placeholders
 
 MAX_FILLED = 200_000
 """The longest text, in characters, that a task or a role may have once its placeholders are filled."""
+
+MAX_PLAN = 2_000_000
+"""The most characters of all texts of a run together."""
 
 
 def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
@@ -22,7 +26,7 @@ def plan(snapshot: TeamSnapshot, execution: Execution) -> list[TaskExecution]:
     Raises:
         NoActiveRole: nobody is there to do the work.
         MissingInputs: a placeholder of a task or of an active role has no input.
-        Invalid: a text would be longer than `MAX_FILLED` with these inputs.
+        Invalid: the texts would be too long with these inputs.
     """
     active = [role for role in snapshot.roles if role.is_active]
     if not active:
@@ -43,8 +47,13 @@ def check_inputs(snapshot: TeamSnapshot, active: Sequence[Role], inputs: dict[st
 
 def check_lengths(snapshot: TeamSnapshot, active: Sequence[Role], inputs: dict[str, Any]) -> None:
     """Raises Invalid before a text is filled that would be too long: a placeholder may stand there very often."""
-    if any(filled_length(text, inputs) > MAX_FILLED for text in _texts(snapshot, active)):
+    lengths = [filled_length(text, inputs) for text in _texts(snapshot, active)]
+    if max(lengths, default=0) > MAX_FILLED:
         raise Invalid.at(f"With these inputs a text would have more than {MAX_FILLED} characters.", "inputs")
+    if sum(lengths) > MAX_PLAN:
+        raise Invalid.at(f"With these inputs the texts would have more than {MAX_PLAN} characters.", "inputs")
+    if any(filled_length(role.title, inputs) > MAX_NAME for role in active):
+        raise Invalid.at(f"With these inputs a role's title would have more than {MAX_NAME} characters.", "inputs")
 
 
 def _texts(snapshot: TeamSnapshot, active: Sequence[Role]) -> Iterator[str]:
@@ -52,7 +61,7 @@ def _texts(snapshot: TeamSnapshot, active: Sequence[Role]) -> Iterator[str]:
     for task in snapshot.tasks:
         yield from (task.description, task.expected_output)
     for role in active:
-        yield from (role.title, role.backstory, *role.goals)
+        yield from (role.title, role.description, role.backstory, *role.goals)
 
 
 def with_inputs(role: Role, inputs: dict[str, Any]) -> Role:
@@ -60,6 +69,7 @@ def with_inputs(role: Role, inputs: dict[str, Any]) -> Role:
     return replace(
         role,
         title=fill(role.title, inputs),
+        description=fill(role.description, inputs),
         backstory=fill(role.backstory, inputs),
         goals=[fill(goal, inputs) for goal in role.goals],
     )

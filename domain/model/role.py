@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.errors import SupervisorCycle
 from domain.model.graph import find_cycle
 from domain.model.identity import PrincipalId, RoleId, TeamId, TenantId, new_id, utc_now
+from domain.model.model_names import forbidden_provider, is_model_name, is_provider_allowed
 from domain.model.rules import Rules
 
 DEFAULT_TEMPERATURE = 0.7
@@ -112,13 +113,17 @@ class Role:
         rules.document(self.model_parameters, "modelParameters")
         for name in sorted(self.model_parameters.keys() - MODEL_PARAMETERS):
             rules.refuse("This parameter is not allowed.", "modelParameters", name)
-        rules.require(self.model is None or _is_model_name(self.model), "This is no model name.", "model")
+        _model(rules, self.model)
         rules.hold()
 
 
-def _is_model_name(name: str) -> bool:
-    # Environment references would be resolved by LiteLLM and leak the server's secrets.
-    return 0 < len(name) <= 200 and name.isprintable() and not name.startswith("os.environ/")  # noqa: PLR2004
+def _model(rules: Rules, model: str | None) -> None:
+    if model is None:
+        return
+    if not is_model_name(model):
+        rules.refuse("This is no model name.", "model")
+    elif not is_provider_allowed(model):
+        rules.refuse(forbidden_provider(model), "model")
 
 
 def default_goal(title: str, expertise: Expertise) -> str:

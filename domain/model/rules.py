@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from domain.errors import Invalid, Problem
@@ -12,8 +11,6 @@ MAX_TEXT = 20_000
 MAX_ITEMS = 100
 MAX_JSON = 64_000
 MAX_DEPTH = 50
-MAX_AMOUNT = Decimal(10) ** 11
-"""NUMERIC(24, 12) has twelve digits before the point; one is left for sums."""
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -57,10 +54,6 @@ class Rules:
     def between(self, value: float | None, low: float, high: float, *path: str) -> None:
         inside = value is None or low <= value <= high
         self.require(inside, f"Must be between {low} and {high}.", *path)
-
-    def amount(self, value: Decimal | None, *path: str) -> None:
-        inside = value is None or (value.is_finite() and 0 <= value < MAX_AMOUNT)
-        self.require(inside, "An amount is zero or more and below 100 billion.", *path)
 
     def document(self, value: Any, *path: str) -> None:
         """A JSON value of bounded size, without the U+0000 that PostgreSQL cannot store."""

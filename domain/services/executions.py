@@ -90,7 +90,8 @@ class KickoffTeam:
         with located("teamId"):
             team = await self._open_team(unit, request.team_id)
             revision_id, snapshot = await current_revision(unit, team)
-            execution = _queued(team, revision_id, request, by)
+            check_can_run(snapshot.team)  # the definition that will run: the team may have changed since it was read
+            execution = _queued(snapshot.team, revision_id, request, by)
             tasks = plan(snapshot, execution)
         await unit.executions.add(execution, tasks)
         queued = ExecutionQueued(tenant_id=unit.tenant_id, execution_id=execution.id, task_count=len(tasks))
@@ -101,12 +102,9 @@ class KickoffTeam:
 
     async def _open_team(self, unit: UnitOfWork, team_id: TeamId) -> Team:
         team = await unit.teams.get(team_id)
-        if team.archived_at:
-            raise Archived("Team")
+        check_can_run(team)
         if (await unit.projects.get(team.project_id)).archived_at:
             raise Archived("Project")
-        if team.process is not Process.SEQUENTIAL:
-            raise Invalid.at(f"A {team.process.value} team cannot be run yet: only SEQUENTIAL ones can.", "teamId")
         return team
 
     async def _hand_over(self, execution: Execution) -> None:
@@ -115,6 +113,14 @@ class KickoffTeam:
         except Unavailable as error:
             self.warn(f"execution {execution.id} stays queued until a worker looks for it: {error}")
         await self.hints.publish([project_topic(execution.project_id)])
+
+
+def check_can_run(team: Team) -> None:
+    """Raises Archived, and Invalid for a process that cannot be run yet."""
+    if team.archived_at:
+        raise Archived("Team")
+    if team.process is not Process.SEQUENTIAL:
+        raise Invalid.at(f"A {team.process.value} team cannot be run yet: only SEQUENTIAL ones can.", "teamId")
 
 
 def _queued(team: Team, revision_id: RevisionId, request: KickoffRequest, by: PrincipalId | None) -> Execution:

@@ -103,10 +103,16 @@ class TeamDefinitionsTable:
         await self._replace(tables.role_tool, tables.role_tool.c.role_id == role.id, links)
 
     async def _require(self, table: Table, kind: str, name: str, ids: Sequence[UUID], scope: Any) -> None:
+        """Raises NotFound for an id that is not in the scope; locks what it finds against edits.
+
+        An edit that is under way is waited for, and one that follows sees the new link when it looks for revisions
+        to forget.
+        """
         if not ids:
             return
         conditions = (table.c.tenant_id == self.tenant_id, table.c.id.in_(ids), table.c.archived_at.is_(None), scope)
-        found = set(await self.connection.scalars(select(table.c.id).where(*conditions)))
+        statement = select(table.c.id).where(*conditions).order_by(table.c.id).with_for_update(read=True)
+        found = set(await self.connection.scalars(statement))
         for index, identifier in enumerate(ids):
             if identifier not in found:
                 raise NotFound(kind, identifier).under(name, str(index))

@@ -10,8 +10,8 @@ from domain.errors import FailureCode
 from resolvers import loaders
 from resolvers.edges import loaded_by
 from schema.node import stands_for
-from schema.types.common import Money
 from schema.types.lazy import ExecutionType, RoleType, TaskExecutionType
+from schema.types.values import Money
 
 
 @strawberry.interface(description="One thing that happened in an execution, numbered without gaps.")

@@ -13,8 +13,8 @@ from resolvers import loaders
 from resolvers.edges import computed, loaded_by, paged_by
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.common import Failure, Timing, Usage
 from schema.types.lazy import ExecutionEventType, ProjectType, RoleType, TaskType, TeamType
+from schema.types.values import Failure, Timing, Usage
 
 
 @strawberry.type(description="An immutable definition of a team, as an execution runs it.")

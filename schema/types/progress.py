@@ -6,10 +6,10 @@ from domain.events import cursor_at
 from domain.model.execution import TaskExecutionStatus
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by
-from schema.types.common import Money
 from schema.types.events import ExecutionEvent
 from schema.types.execution import Execution
 from schema.types.lazy import RoleType
+from schema.types.values import Money
 
 
 @strawberry.type(description="Events that happened since the last message.")

@@ -31,7 +31,7 @@ class Graph:
         """The app, started; stopped at the end."""
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://regatta.test") as http:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
                 yield cls(http, app.state.container)
 
     async def answer(self, query: str, /, **variables: Any) -> dict[str, Any]:

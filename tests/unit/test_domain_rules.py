@@ -1,7 +1,6 @@
 """The rules of projects, teams, roles, tasks and tools: what is refused, where, and what is written for the user."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +21,6 @@ from domain.errors import (
 )
 from domain.model.graph import find_cycle
 from domain.model.identity import DEFAULT_TENANT, ProjectId, TeamId, new_id
-from domain.model.money import Money, in_dollars
 from domain.model.project import Project
 from domain.model.role import (
     Expertise,
@@ -89,16 +87,6 @@ def test_names(name: str, told: list[str]) -> None:
 )
 def test_numbers_stand_between_two_bounds(value: float | None, is_allowed: bool) -> None:
     assert of(lambda rules: rules.between(value, 0, 9, "it")) == ([] if is_allowed else ["Must be between 0 and 9."])
-
-
-@pytest.mark.parametrize(
-    ("amount", "is_allowed"),
-    [(None, True), ("0", True), ("99999999999.999999999999", True), ("1E11", False), ("-0.01", False), ("NaN", False)],
-)
-def test_amounts_fit_their_column(amount: str | None, is_allowed: bool) -> None:
-    value = None if amount is None else Decimal(amount)
-
-    assert bool(of(lambda rules: rules.amount(value, "it"))) is not is_allowed
 
 
 def nested(levels: int) -> Any:
@@ -290,11 +278,6 @@ def test_every_conflict_is_one_and_carries_data() -> None:
         ("dependsOn",),
         "These tasks would wait for each other: A → B → A.",
     )
-
-
-def test_no_limit_is_no_money() -> None:
-    assert in_dollars(None) is None
-    assert in_dollars(Decimal("1.5")) == Money(Decimal("1.5"), "USD")
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:

@@ -16,6 +16,13 @@ from domain.crew.tools.watched import ToolFault
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_ALSO_PRIVATE: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        # Metadata services of clouds, on addresses that no registry marks as private; documentation; local NAT64.
+        ("168.63.129.16/32", "192.0.0.192/32", "100.100.100.200/32", "fd00:ec2::/32", "3fff::/20", "64:ff9b:1::/48"),
+    )
+)
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -27,6 +34,8 @@ def is_public(address: Address) -> bool:
             return is_public(inside)
         if address.is_site_local:
             return False
+    if any(address in network for network in _ALSO_PRIVATE):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
@@ -43,10 +52,14 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 class AddressGuard:
-    """Decides where tools may connect to."""
+    """Decides where tools may connect to.
+
+    Of the `allowed_private_hosts`, `host` stands for any port of it and `host:port` for that one; an IPv6 address
+    with a port is written `[address]:port`.
+    """
 
     def __init__(self, allowed_private_hosts: Collection[str] = ()) -> None:
-        self._allowed = frozenset(host.lower().rstrip(".") for host in allowed_private_hosts)
+        self._allowed = frozenset(map(_host_and_port, allowed_private_hosts))
 
     def checked_address(self, url: httpx.URL) -> str:
         """An address to connect to for this URL; blocks while the name is resolved.
@@ -57,11 +70,15 @@ class AddressGuard:
         host = url.host.lower().rstrip(".")
         if url.scheme not in _SCHEMES or not host:
             raise ToolFault("only http and https addresses can be opened.")
-        found = _resolve(host, url.port or (443 if url.scheme == "https" else 80))
+        port = url.port or (443 if url.scheme == "https" else 80)
+        found = _resolve(host, port)
         for address in found:
-            if not (is_public(address) or {host, str(address)} & self._allowed):
+            if not (is_public(address) or self._is_allowed(host, port) or self._is_allowed(str(address), port)):
                 raise ToolFault(f"the host {host[:100]} is not on the public internet.")
         return str(found[0])
+
+    def _is_allowed(self, host: str, port: int) -> bool:
+        return not self._allowed.isdisjoint({(host, None), (host, port)})
 
     def pinned(self, request: httpx.Request) -> httpx.Request:
         """The request, to be sent to the checked address under its own name."""
@@ -76,6 +93,14 @@ class AddressGuard:
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
         )
+
+
+def _host_and_port(entry: str) -> tuple[str, int | None]:
+    entry = entry.lower()
+    host, _, port = entry.rpartition(":")
+    has_port = port.isascii() and port.isdecimal() and (":" not in host or host.endswith("]"))
+    name = host if has_port else entry
+    return name.removeprefix("[").removesuffix("]").rstrip("."), int(port) if has_port else None
 
 
 def _resolve(host: str, port: int) -> list[Address]:

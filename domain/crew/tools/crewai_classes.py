@@ -16,26 +16,35 @@ def instantiated(tool: Tool, settings: ToolSettings) -> BaseTool:
     """The tool's class, made with the `arguments` of its configuration.
 
     Raises:
-        RunFailed: TOOL_FAILED; the class is not allowed or does not exist, the package is missing, or the class
-            cannot be made with these arguments.
+        RunFailed: TOOL_FAILED; the class or one of the arguments is not allowed, the class does not exist, the
+            package is missing, or the class cannot be made with these arguments.
     """
     name = str(tool.configuration.get("class_name", ""))
     if name not in settings.crewai_tools:
         raise _failed(tool, f"the class {name[:100]!r} is not allowed on this server.")
+    arguments = _permitted(tool, settings.crewai_tools[name])
     try:
         module = importlib.import_module(PACKAGE)
     except ImportError as error:
         raise _failed(tool, f"the package {PACKAGE} is not installed on this server.") from error
-    made = _made(tool, getattr(module, name, None))
+    made = _made(tool, getattr(module, name, None), arguments)
     if not isinstance(made, BaseTool):
         raise _failed(tool, f"{PACKAGE} has no tool of the class {name!r}.")
     return made
 
 
-def _made(tool: Tool, kind: Any) -> Any:
+def _permitted(tool: Tool, names: frozenset[str]) -> dict[str, Any]:
+    arguments = tool.configuration.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise _failed(tool, "its arguments are no object.")
+    for name in sorted(arguments.keys() - names):
+        raise _failed(tool, f"the argument {name[:100]!r} is not allowed on this server.")
+    return arguments
+
+
+def _made(tool: Tool, kind: Any, arguments: dict[str, Any]) -> Any:
     if not isinstance(kind, type) or not issubclass(kind, BaseTool):
         return None
-    arguments = tool.configuration.get("arguments", {})
     try:
         return kind(**arguments)
     except Exception as error:  # whatever a class of others does with arguments of a user
