@@ -79,7 +79,8 @@ def worker(
 
     configure_logging(settings.log_level, settings.log_format)
     chosen = name or workers.default_name(settings, index)
-    status = workers.main(workers.WorkerOptions(settings, chosen, parent_fd))
+    spare = () if name else workers.spare_names(settings, index)
+    status = workers.main(workers.WorkerOptions(settings, chosen, parent_fd, spare))
     gc.freeze()  # or the interpreter's end searches all of CrewAI for garbage, which takes more than a second
     raise typer.Exit(status)
 

@@ -15,6 +15,7 @@ from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing
 from domain.services.executions import CancelExecution, KickoffTeam
 from domain.services.feed import ExecutionFeeds
+from domain.services.snapshots import Snapshots
 from persistence.engine import Database
 from persistence.reader import SqlReader
 from persistence.unit_of_work import SqlUnitsOfWork
@@ -72,4 +73,5 @@ def _services(units: SqlUnitsOfWork, reader: SqlReader, queue: DurableQueue, hin
         kickoff=KickoffTeam(units, queue, hints, _log.warning),
         cancel=CancelExecution(units, hints),
         feeds=ExecutionFeeds(reader, hints),
+        snapshots=Snapshots(reader, hints),
     )

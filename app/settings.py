@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.complaints import Complaint
+from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed
 
 PREFIX: Final = "REGATTA_"
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -65,6 +66,12 @@ def _origin(origin: str) -> str:
         if parts.path or parts.query or parts.fragment:
             raise ValueError("should be origins like https://app.example.org, without a path")
     return origin
+
+
+def _model(name: str) -> str:
+    if not is_model_name(name) or not is_provider_allowed(name):
+        raise ValueError(f"should be a model of {', '.join(sorted(PROVIDERS))}")
+    return name
 
 
 def _listed(value: object) -> object:
@@ -122,10 +129,10 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 
     # Models
-    model: str = Field(
+    model: Annotated[str, AfterValidator(_model)] = Field(
         "simulated/regatta",
         min_length=1,
-        max_length=200,
+        max_length=MAX_MODEL_NAME,
         description="Model of roles that name none, as LiteLLM calls it; its provider's own variables hold the key.",
     )
     simulated_delay_seconds: NonNegativeFloat = Field(
@@ -140,13 +147,17 @@ class Settings(BaseSettings):
     search_kind: Literal["searxng", "serper"] = Field("searxng", description="What answers at SEARCH_ENDPOINT.")
     search_key: SecretStr | None = Field(None, description="Key for SEARCH_ENDPOINT, where it needs one.")
     allowed_private_hosts: Names = Field(
-        (), description="Hosts in private networks that tools may reach all the same; comma-separated, `host:port` too."
+        (),
+        description="Hosts in private networks that tools may reach all the same; comma-separated. "
+        "`host` is any port of it, `host:port` that one, `[address]:port` for IPv6.",
     )
     files_dir: Path | None = Field(
         None, description="Directory to which the file tools are confined; absent: `files` in DATA_DIR."
     )
     crewai_tools: Names = Field(
-        (), description="Classes of the package crewai_tools that tools may be made of; comma-separated."
+        (),
+        description="Classes of the package crewai_tools that tools may be made of; comma-separated. "
+        "`Class:one+other` lets tools give these arguments, `Class` none. They check no addresses or paths.",
     )
 
     @classmethod
@@ -259,6 +270,9 @@ def document() -> str:
         f"| variable | default | what it is |\n|---|---|---|\n{rows}\n\n"
         "The keys of model providers are LiteLLM's own variables (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,"
         " `OLLAMA_API_BASE` …).\n"
+        f"Models come from these providers: {', '.join(sorted(PROVIDERS))}.\n"
+        "A model whose price is unknown is called only where it is free: on ollama, and as `openai/…` when"
+        " `OPENAI_API_BASE` is an address of this machine or a private network.\n"
     )
 
 

@@ -11,9 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -30,7 +30,7 @@ from domain.services.recorder import EventRecorder
 from domain.services.runs import RunExecution, RunRules
 from persistence.engine import Database
 from persistence.run_store import SqlRunStore
-from persistence.workers import SqlWorkers
+from persistence.workers import SqlWorkers, WorkerNameTaken, held_name
 
 COMMAND_SECONDS: Final = 0.25
 BEAT_SECONDS: Final = 3.0
@@ -55,19 +55,29 @@ class WorkerOptions:
     """What one worker process is told.
 
     `settings` must say where the database is. Under the same `name` a restarted worker takes up at once what it left
-    behind; two that run at the same time must not share one. `parent_fd` is the reading end of a pipe whose other end
-    only the parent holds: the worker leaves when it is closed.
+    behind; while another worker has it, the first free one of `spare_names` is taken. `parent_fd` is the reading end
+    of a pipe whose other end only the parent holds: the worker leaves when it is closed.
     """
 
     settings: Settings
     name: str
     parent_fd: int | None = None
+    spare_names: Sequence[str] = ()
 
 
 def default_name(settings: Settings, index: int = 0) -> str:
-    """A name that stays the same over restarts on this machine and data directory, and shows neither: clients see it."""
+    """A name that stays the same over restarts on this machine and data directory, but shows neither to clients."""
     place = f"{socket.gethostname()}\n{settings.data_dir.absolute()}"
     return f"worker-{hashlib.sha256(place.encode()).hexdigest()[:12]}-{index}"
+
+
+MOST_OF_ONE_PLACE: Final = 100
+"""So many workers of one machine and directory find names of their own."""
+
+
+def spare_names(settings: Settings, index: int) -> list[str]:
+    """What a worker is called when its default name is taken."""
+    return [default_name(settings, other) for other in range(MOST_OF_ONE_PLACE) if other != index]
 
 
 def main(options: WorkerOptions) -> int:
@@ -77,6 +87,9 @@ def main(options: WorkerOptions) -> int:
         try:
             runner.run(run_worker(options))
             status = 0
+        except WorkerNameTaken as error:
+            _log.error("worker_name_taken", reason=str(error))
+            status = 1
         except Exception:  # noqa: BLE001 - becomes the exit status
             _log.exception("worker_failed", worker=options.name)
             status = 1
@@ -119,8 +132,9 @@ async def run_worker(options: WorkerOptions, a_runner: RunnerSource | None = Non
         return
     database = await connecting
     try:
-        async with (a_runner or crew_runner)(options.settings) as runner:
-            await _work(options, database, runner, stop)
+        names = [options.name, *options.spare_names]
+        async with held_name(database.pool, names) as name, (a_runner or crew_runner)(options.settings) as runner:
+            await _work(replace(options, name=name), database, runner, stop)
     finally:
         await database.close()
 
@@ -167,6 +181,7 @@ async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, 
     await hints.start()
     recorder.start()
     try:
+        await workers.beat(options.name)  # before it takes anything: who dies unheard of is never missed
         await durable.start()
         async with _duties(Duties(options.name, store, workers, queue, run, durable), hints):
             _log.info("worker_ready", worker=options.name, concurrency=settings.worker_concurrency)
@@ -174,6 +189,7 @@ async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, 
             _log.info("worker_stopping", worker=options.name, active=run.active)
             durable.stop_taking()
             await run.stop(settings.shutdown_grace_seconds)
+        await recorder.flush(_FLUSH_SECONDS)  # what the runs paid for is booked before another takes them over
         await _say_goodbye(options.name, durable, workers)
     finally:
         await recorder.stop(_FLUSH_SECONDS)
@@ -250,6 +266,8 @@ class Duties:
         self.run = run
         self.durable = durable
         self._requeued: set[ExecutionId] = set()
+        self._waiting: set[ExecutionId] = set()
+        self._swept = 0
 
     async def obey(self) -> None:
         """Stop the executions that somebody asked to stop."""
@@ -270,13 +288,17 @@ class Duties:
                 await self.workers.leave(lost)
 
     async def _requeue(self) -> None:
-        waiting = await self.store.queued_before(utc_now() - LEFT_QUEUED, SWEEP_LIMIT)
-        # Most of them only wait for a free place, and queueing again changes nothing: once per execution is enough.
-        fresh = [(tenant_id, execution_id) for tenant_id, execution_id in waiting if execution_id not in self._requeued]
-        self._requeued &= {execution_id for _, execution_id in waiting}
-        for tenant_id, execution_id in fresh:
-            await self.queue.enqueue(tenant_id, execution_id)
-            self._requeued.add(execution_id)
+        """One page of what waits, the next one in the next sweep: the oldest must not hide the others."""
+        page = await self.store.queued_before(utc_now() - LEFT_QUEUED, SWEEP_LIMIT, self._swept)
+        for tenant_id, execution_id in page:
+            # Most of them only wait for a free place, and queueing again changes nothing: once per execution is enough.
+            if execution_id not in self._requeued:
+                await self.queue.enqueue(tenant_id, execution_id)
+                self._requeued.add(execution_id)
+            self._waiting.add(execution_id)
+        self._swept += len(page)
+        if len(page) < SWEEP_LIMIT:
+            self._swept, self._requeued, self._waiting = 0, self._requeued & self._waiting, set()
 
 
 @asynccontextmanager

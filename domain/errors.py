@@ -16,6 +16,9 @@ RegattaError
 ├── NoActiveRole         nobody is there to do the work
 ├── Forbidden            the caller may not do this
 ├── Unavailable          a part of the system does not answer now; safe to try again
+│   └── Busy             somebody else holds what has to be written for too long
+├── NotRecorded          what a run reported cannot be stored
+│   └── BookingsLost     …and that were entries of the ledger, reported earlier
 └── RunFailed            a run went wrong; becomes the typed failure of an execution
 
 Errors carry data, never an HTTP status or a GraphQL code: `schema/errors.py` translates them, once.
@@ -25,8 +28,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from domain.ports import ModelAnswer
 
 
 class RegattaError(Exception):
@@ -182,6 +188,21 @@ class Unavailable(RegattaError):
     """A part of the system does not answer now; the same request may work later."""
 
 
+class Busy(Unavailable):
+    """Somebody else holds what has to be written for too long; writing something else may work."""
+
+
+class NotRecorded(RegattaError):
+    """What a run reported cannot be stored, however often it is tried. Names the cause, never quotes the value."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"What the run reported cannot be stored ({cause}).")
+
+
+class BookingsLost(NotRecorded):
+    """Ledger entries that the run reported earlier could not be stored: its cost is not known, so it cannot succeed."""
+
+
 class FailureCode(Enum):
     """Why an execution or a task failed."""
 
@@ -201,7 +222,12 @@ class FailureCode(Enum):
 
 
 class RunFailed(RegattaError):
-    """A run went wrong. `message` is fit for a user: no trace, no secret."""
+    """A run went wrong. `message` is fit for a user: no trace, no secret.
+
+    `spent` is what a model call that failed is billed with; None when it is not known to cost anything.
+    """
+
+    spent: "ModelAnswer | None" = None
 
     def __init__(self, code: FailureCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from domain.errors import RunFailed
 from domain.events import ExecutionEvent
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import ExecutionId, RevisionId, RoleId, TaskExecutionId, TaskId, TeamId, TenantId
@@ -157,9 +158,18 @@ class Reader(Protocol):
         ...
 
     async def children(
-        self, kind: type[E], tenant_id: TenantId, parent: str, ids: Sequence[UUID], order: Sequence[str]
+        self,
+        kind: type[E],
+        tenant_id: TenantId,
+        parent: str,
+        ids: Sequence[UUID],
+        order: Sequence[str],
+        limit: int | None = None,
     ) -> Mapping[UUID, Sequence[E]]:
-        """For each id the things whose field `parent` has it, without archived ones, in order."""
+        """For each id the things whose field `parent` has it, without archived ones, in order.
+
+        At most `limit` in all, as for the next two: whoever gets so many has not got everything.
+        """
         ...
 
     async def pages(
@@ -172,9 +182,13 @@ class Reader(Protocol):
         """For each id the sum over the ledger entries whose field `by` has it."""
         ...
 
-    async def tools_by_role(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Tool]]: ...
+    async def tools_by_role(
+        self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
+    ) -> Mapping[UUID, Sequence[Tool]]: ...
 
-    async def dependencies_by_task(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Task]]: ...
+    async def dependencies_by_task(
+        self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
+    ) -> Mapping[UUID, Sequence[Task]]: ...
 
     async def activity_by_team(
         self, tenant_id: TenantId, ids: Sequence[UUID]
@@ -197,7 +211,10 @@ class Reader(Protocol):
     async def activity(
         self, tenant_id: TenantId, project_id: UUID, since: datetime, limit: int
     ) -> Sequence[tuple[Execution, int]]:
-        """The project's executions that are under way or ended after `since`, each with its last sequence."""
+        """The project's executions that ended after `since` or are under way, each with its last sequence.
+
+        At most `limit`: those that ended first, then the newest under way.
+        """
         ...
 
 
@@ -234,6 +251,8 @@ class Claimed:
     tasks: list[TaskExecution]
     snapshot: TeamSnapshot
     ownership: Ownership
+    spent: Mapping[TaskExecutionId, Usage] = field(default_factory=dict)
+    """What earlier runs booked, by task."""
 
 
 class RunStore(Protocol):
@@ -246,16 +265,29 @@ class RunStore(Protocol):
         """
         ...
 
+    async def give_up(self, tenant_id: TenantId, execution_id: ExecutionId, failure: RunFailed) -> None:
+        """End an execution that cannot be claimed: FAILED, or CANCELLED when that was asked for.
+
+        Whoever owned it writes nothing any more. Nothing happens when it is final or does not exist.
+        """
+        ...
+
     async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
-        """Write all changes in one transaction; False for each whose epoch or expected status is gone."""
+        """Write all changes in one transaction; False for each whose epoch or expected status is gone.
+
+        Of such a change the ledger entries are written all the same: what was paid is paid, whoever runs it now.
+        Raises Busy when somebody else holds one of the executions for too long.
+        """
         ...
 
     async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
         """The executions of this worker that are asked to stop."""
         ...
 
-    async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
-        """Executions that are QUEUED since before `moment`: their enqueueing may have been lost."""
+    async def queued_before(
+        self, moment: datetime, limit: int, skip: int = 0
+    ) -> Sequence[tuple[TenantId, ExecutionId]]:
+        """Executions that are QUEUED since before `moment`, oldest first: their enqueueing may have been lost."""
         ...
 
 
@@ -358,7 +390,8 @@ class ModelClient(Protocol):
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
         """Stream the answer: `on_text` gets each piece of text as it comes, on the loop's thread.
 
-        Raises RunFailed with a MODEL_… code. Cancelling closes the connection.
+        Raises RunFailed with a MODEL_… code; its `spent` is what the provider counted, or an estimate over what it
+        wrote, where it had begun. Cancelling closes the connection.
         """
         ...
 
@@ -409,10 +442,6 @@ class ModelGateway(Protocol):
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """Call the model for this work. Raises RunFailed; CancelledError when the work was abandoned."""
-        ...
-
-    def cancel(self, execution_id: ExecutionId) -> None:
-        """Close every call in flight of the execution, each booked as cancelled; only on the loop's thread."""
         ...
 
 

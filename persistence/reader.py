@@ -50,6 +50,7 @@ class Compiled:
 
 _TENANT = bindparam("tenant_id", type_=Uuid())
 _IDS = bindparam("ids", type_=ARRAY(Uuid()))
+_LIMIT = bindparam("limit", type_=BigInteger())
 
 
 class SqlReader:
@@ -75,9 +76,16 @@ class SqlReader:
         return {row[place]: build(row) for row in rows}
 
     async def children(
-        self, kind: type[E], tenant_id: TenantId, parent: str, ids: Sequence[UUID], order: Sequence[str]
+        self,
+        kind: type[E],
+        tenant_id: TenantId,
+        parent: str,
+        ids: Sequence[UUID],
+        order: Sequence[str],
+        limit: int | None = None,
     ) -> Mapping[UUID, Sequence[E]]:
-        rows = await self._fetch(_children(kind, parent, tuple(order)), tenant_id=tenant_id, ids=list(ids))
+        statement = _children(kind, parent, tuple(order))
+        rows = await self._fetch(statement, tenant_id=tenant_id, ids=list(ids), limit=limit)
         build, place = builder_of(kind), names_of(kind).index(parent)
         return _grouped((row[place], build(row)) for row in rows)
 
@@ -108,13 +116,17 @@ class SqlReader:
         rows = await self._fetch(_usage(by), tenant_id=tenant_id, ids=list(ids))
         return {row[0]: Usage(*row[1:]) for row in rows}
 
-    async def tools_by_role(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Tool]]:
-        rows = await self._fetch(_tools_by_role(), tenant_id=tenant_id, ids=list(ids))
+    async def tools_by_role(
+        self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
+    ) -> Mapping[UUID, Sequence[Tool]]:
+        rows = await self._fetch(_tools_by_role(), tenant_id=tenant_id, ids=list(ids), limit=limit)
         build, width = builder_of(Tool), len(names_of(Tool))
         return _grouped((row[width], build(row)) for row in rows)
 
-    async def dependencies_by_task(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Task]]:
-        rows = await self._fetch(_dependencies_by_task(), tenant_id=tenant_id, ids=list(ids))
+    async def dependencies_by_task(
+        self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
+    ) -> Mapping[UUID, Sequence[Task]]:
+        rows = await self._fetch(_dependencies_by_task(), tenant_id=tenant_id, ids=list(ids), limit=limit)
         build, width = builder_of(Task), len(names_of(Task))
         return _grouped((row[width], build(row)) for row in rows)
 
@@ -183,7 +195,8 @@ def _children(kind: type[Any], parent: str, order: tuple[str, ...]) -> Compiled:
     conditions = [table.c.tenant_id == _TENANT, table.c[parent] == func.any(_IDS)]
     if "archived_at" in table.c:
         conditions.append(table.c.archived_at.is_(None))
-    return Compiled.of(select(*columns_of(kind)).where(*conditions).order_by(*(table.c[name] for name in order)))
+    ordered = select(*columns_of(kind)).where(*conditions).order_by(*(table.c[name] for name in order))
+    return Compiled.of(ordered.limit(_LIMIT))
 
 
 def _parents() -> Any:
@@ -310,6 +323,7 @@ def _tools_by_role() -> Compiled:
         .join(link, (link.c.tenant_id == tool.c.tenant_id) & (link.c.tool_id == tool.c.id))
         .where(tool.c.tenant_id == _TENANT, link.c.role_id == func.any(_IDS), tool.c.archived_at.is_(None))
         .order_by(tool.c.id)
+        .limit(_LIMIT)
     )
 
 
@@ -321,6 +335,7 @@ def _dependencies_by_task() -> Compiled:
         .join(link, (link.c.tenant_id == task.c.tenant_id) & (link.c.depends_on_id == task.c.id))
         .where(task.c.tenant_id == _TENANT, link.c.task_id == func.any(_IDS), task.c.archived_at.is_(None))
         .order_by(task.c.position, task.c.id)
+        .limit(_LIMIT)
     )
 
 
@@ -345,8 +360,8 @@ def _activity() -> Compiled:
             table.c.project_id == bindparam("project_id", type_=Uuid()),
             table.c.finished_at.is_(None) | (table.c.finished_at >= since),
         )
-        .order_by(table.c.created_at.desc(), table.c.id.desc())
-        .limit(bindparam("limit"))
+        .order_by(table.c.finished_at.desc().nulls_last(), table.c.created_at.desc(), table.c.id.desc())
+        .limit(_LIMIT)
     )
 
 

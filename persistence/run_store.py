@@ -3,18 +3,19 @@
 Hand-written statements over arrays: however many executions report, a group costs the same few round trips.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from domain.events import ExecutionEvent, ExecutionStarted, payload_of
-from domain.model.execution import Execution, ExecutionStatus, TaskExecution
-from domain.model.identity import ExecutionId, TenantId, utc_now
-from domain.model.ledger import LedgerEntry
+from domain.errors import Busy, RunFailed
+from domain.events import ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted, payload_of
+from domain.model.execution import FINAL, Execution, ExecutionStatus, TaskExecution
+from domain.model.identity import ExecutionId, TaskExecutionId, TenantId, utc_now
+from domain.model.ledger import LedgerEntry, Usage
 from domain.model.revision import decode
 from domain.ports import Change, Claimed, Ownership
 from persistence.errors import reachable
@@ -52,8 +53,25 @@ _SAVE_TASK = """
 """
 _ADD_LEDGER = (
     f"INSERT INTO ledger_entry ({', '.join(_LEDGER)})"  # noqa: S608 - names of our own columns
-    f" VALUES ({', '.join(f'${place}' for place in range(1, len(_LEDGER) + 1))})"
+    f" VALUES ({', '.join(f'${place}' for place in range(1, len(_LEDGER) + 1))}) ON CONFLICT DO NOTHING"
 )
+_SPENT = """
+    SELECT task_execution_id, count(*), sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint,
+        sum(cached_tokens)::bigint, sum(reasoning_tokens)::bigint, sum(cost)
+    FROM ledger_entry WHERE tenant_id = $1 AND execution_id = $2 GROUP BY task_execution_id
+"""
+_STANDING = """
+    SELECT status, project_id, (SELECT count(*) FROM task_execution AS task WHERE task.tenant_id = execution.tenant_id
+        AND task.execution_id = execution.id AND task.status = 'COMPLETED') AS completed
+    FROM execution WHERE tenant_id = $1 AND id = $2
+"""
+_SKIP_TASKS = """
+    UPDATE task_execution SET status = $3, finished_at = $4
+    WHERE tenant_id = $1 AND execution_id = $2 AND status IN ('PENDING', 'RUNNING')
+"""
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+"""So long, one execution that somebody else holds may keep all others of its group waiting."""
+
 _WRITTEN = """
     SELECT EXISTS (SELECT FROM execution_event
         WHERE tenant_id = $1 AND execution_id = $2 AND sequence = $3 AND occurred_at = $4 AND type = $5)
@@ -72,7 +90,7 @@ class SqlRunStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        with reachable():
+        with reachable(), _held():
             async with self.pool.acquire() as connection, connection.transaction():
                 yield connection
 
@@ -84,8 +102,35 @@ class SqlRunStore:
                 return None
             epoch, last = rows[0]["owner_epoch"] + 1, rows[0]["last_sequence"]
             ownership = Ownership(tenant_id, execution.project_id, execution_id, epoch)
-            await self._take(connection, execution, worker_id, ownership, last)
-            return await self._plan(connection, execution, ownership)
+            is_recovery = await self._take(connection, execution, worker_id, ownership, last)
+            spent = await self._spent(connection, ownership) if is_recovery else {}
+            return await self._plan(connection, execution, ownership, spent)
+
+    async def give_up(self, tenant_id: TenantId, execution_id: ExecutionId, failure: RunFailed) -> None:
+        async with self._transaction() as connection:
+            rows = await connection.fetch(_LOCK, [execution_id], [tenant_id])
+            found = await connection.fetchrow(_STANDING, tenant_id, execution_id)
+            if not rows or found is None or (status := ExecutionStatus(found["status"])) in FINAL:
+                return
+            last, epoch = rows[0]["last_sequence"], rows[0]["owner_epoch"] + 1
+            owner = Ownership(tenant_id, found["project_id"], execution_id, epoch)
+            over = _given_up(owner, status, found["completed"], failure)
+            over.sequence = last + 1
+            await self._end_given_up(connection, owner, status, failure)
+            await _advance(connection, [(owner, last + 1, epoch)])
+            await _add_events(connection, [over])
+
+    async def _end_given_up(
+        self, connection: Any, owner: Ownership, status: ExecutionStatus, failure: RunFailed
+    ) -> None:
+        key, now = (owner.tenant_id, owner.execution_id), utc_now()
+        if status is ExecutionStatus.CANCELLING:
+            await connection.execute(_MOVE, *key, status.value, "CANCELLED", None, None, None, now)
+            await connection.execute(_SKIP_TASKS, *key, "CANCELLED", now)
+        else:
+            code, message = failure.code.value, failure.message
+            await connection.execute(_MOVE, *key, status.value, "FAILED", None, code, message, now)
+            await connection.execute(_SKIP_TASKS, *key, "SKIPPED", now)
 
     async def _execution(self, connection: Any, tenant_id: TenantId, execution_id: ExecutionId) -> Execution | None:
         row = await connection.fetchrow(
@@ -97,7 +142,8 @@ class SqlRunStore:
 
     async def _take(
         self, connection: Any, execution: Execution, worker_id: str, ownership: Ownership, last: int
-    ) -> None:
+    ) -> bool:
+        """Makes the worker its owner; whether another run had begun it."""
         is_recovery = execution.status is not ExecutionStatus.QUEUED
         execution.worker_id = worker_id
         execution.started_at = execution.started_at or utc_now()
@@ -115,8 +161,15 @@ class SqlRunStore:
         await connection.execute(_TAKE, ownership.tenant_id, execution.id, worker_id, status, execution.started_at)
         await _advance(connection, [(ownership, last + 1, ownership.epoch)])
         await _add_events(connection, [started])
+        return is_recovery
 
-    async def _plan(self, connection: Any, execution: Execution, ownership: Ownership) -> Claimed:
+    async def _spent(self, connection: Any, ownership: Ownership) -> dict[TaskExecutionId, Usage]:
+        rows = await connection.fetch(_SPENT, ownership.tenant_id, ownership.execution_id)
+        return {row[0]: Usage(*row[1:]) for row in rows}
+
+    async def _plan(
+        self, connection: Any, execution: Execution, ownership: Ownership, spent: Mapping[TaskExecutionId, Usage]
+    ) -> Claimed:
         rows = await connection.fetch(
             f"SELECT {_TASK} FROM task_execution"  # noqa: S608 - names of our own columns
             " WHERE tenant_id = $1 AND execution_id = $2 ORDER BY position",
@@ -128,10 +181,12 @@ class SqlRunStore:
             ownership.tenant_id,
             execution.revision_id,
         )
-        return Claimed(execution, [builder_of(TaskExecution)(row) for row in rows], decode(content), ownership)
+        tasks = [builder_of(TaskExecution)(row) for row in rows]
+        return Claimed(execution, tasks, decode(content), ownership, spent)
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
         async with self._transaction() as connection:
+            await connection.execute(_LOCK_TIMEOUT)
             heads = await self._lock(connection, changes)
             written = [await self._is_written(connection, change) for change in changes]
             accepted = [
@@ -141,6 +196,10 @@ class SqlRunStore:
             kept = [change for change, is_accepted in zip(changes, accepted, strict=True) if is_accepted]
             if kept:
                 await self._write(connection, kept, heads)
+            # Also of what is refused: nothing but the ledger knows what an earlier run has paid.
+            entries = [entry for change in changes if change.ownership.execution_id in heads for entry in change.ledger]
+            if entries:
+                await connection.executemany(_ADD_LEDGER, [list(values_of(entry).values()) for entry in entries])
             return [earlier or now for earlier, now in zip(written, accepted, strict=True)]
 
     async def _is_written(self, connection: Any, change: Change) -> bool:
@@ -196,9 +255,6 @@ class SqlRunStore:
         tasks = [task for change in kept for task in change.task_executions]
         if tasks:
             await connection.executemany(_SAVE_TASK, [_task_values(task) for task in tasks])
-        entries = [entry for change in kept for entry in change.ledger]
-        if entries:
-            await connection.executemany(_ADD_LEDGER, [list(values_of(entry).values()) for entry in entries])
 
     async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
         with reachable():
@@ -207,15 +263,33 @@ class SqlRunStore:
             )
         return [ExecutionId(row[0]) for row in rows]
 
-    async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
+    async def queued_before(
+        self, moment: datetime, limit: int, skip: int = 0
+    ) -> Sequence[tuple[TenantId, ExecutionId]]:
         with reachable():
             rows = await self.pool.fetch(
                 "SELECT tenant_id, id FROM execution WHERE status = 'QUEUED' AND created_at < $1"
-                " ORDER BY created_at LIMIT $2",
+                " ORDER BY created_at, id LIMIT $2 OFFSET $3",
                 moment,
                 limit,
+                skip,
             )
         return [(TenantId(row[0]), ExecutionId(row[1])) for row in rows]
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise Busy("Somebody else holds an execution.") from error
+
+
+def _given_up(owner: Ownership, status: ExecutionStatus, completed: int, failure: RunFailed) -> ExecutionEvent:
+    tenant_id, execution_id = owner.tenant_id, owner.execution_id
+    if status is ExecutionStatus.CANCELLING:
+        return ExecutionCancelled(tenant_id=tenant_id, execution_id=execution_id, completed_tasks=completed)
+    return ExecutionFailed(tenant_id=tenant_id, execution_id=execution_id, code=failure.code, message=failure.message)
 
 
 async def _advance(connection: Any, heads: Sequence[tuple[Ownership, int, int]]) -> None:

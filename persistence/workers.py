@@ -1,10 +1,54 @@
 """The heartbeats of workers, and the housekeeping of the database that workers do."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncpg
+
+
+NAME_PATIENCE_SECONDS = 2.0
+"""So long the server may take to notice that the last holder of a name is dead."""
+
+
+class WorkerNameTaken(Exception):
+    """Other workers that are alive have all of these names."""
+
+
+@asynccontextmanager
+async def held_name(pool: "asyncpg.Pool[asyncpg.Record]", names: Sequence[str]) -> AsyncIterator[str]:
+    """The first of the names that no living worker has, held to the end: two of one name would take each other's work.
+
+    Raises WorkerNameTaken.
+    """
+    async with pool.acquire() as connection:
+        name = await _free_name(connection, names)
+        try:
+            yield name
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def _free_name(connection: Any, names: Sequence[str]) -> str:
+    patience = time.monotonic() + NAME_PATIENCE_SECONDS
+    while not await _try(connection, names[0]):
+        if time.monotonic() > patience:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        return names[0]
+    for name in names[1:]:
+        if await _try(connection, name):
+            return name
+    raise WorkerNameTaken(f"a worker named {names[0]} is at work already: give this one another --name")
+
+
+async def _try(connection: Any, name: str) -> bool:
+    held: bool = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended('worker ' || $1, 0))", name)
+    return held
 
 
 class SqlWorkers:

@@ -1,8 +1,10 @@
 """What a resolver has at hand: who is asking, the use cases, and one data loader per access path."""
 
-from collections.abc import Awaitable, Hashable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Hashable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import strawberry
 from aiodataloader import DataLoader
@@ -19,7 +21,11 @@ from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import Editing
 from domain.services.executions import CancelExecution, KickoffTeam
 from domain.services.feed import ExecutionFeeds
-from resolvers.loaders import AccessPath
+from domain.services.snapshots import Snapshots
+from resolvers.budget import Budget
+from resolvers.loaders import AccessPath, Source
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Services:
     kickoff: KickoffTeam
     cancel: CancelExecution
     feeds: ExecutionFeeds
+    snapshots: Snapshots
 
 
 @dataclass(slots=True)
@@ -48,7 +55,18 @@ class Context:
     services: Services
     reader: Reader
     remembers: bool = True
+    budget: Budget = field(default_factory=Budget)
     _loaders: dict[Hashable, "DataLoader[Any, Any]"] = field(default_factory=dict)
+    _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def operation(self) -> "AsyncIterator[Context]":
+        """The same for one operation, with a budget of its own; at the end nothing that it began goes on."""
+        own = Context(self.tenant_id, self.principal_id, self.services, self.reader, self.remembers)
+        try:
+            yield own
+        finally:
+            await own._stop()
 
     def load(self, path: AccessPath, key: Any) -> Awaitable[Any]:
         """The answer of the path for one key, asked together with the other keys of this moment."""
@@ -57,10 +75,34 @@ class Context:
             loader = self._loaders[path] = DataLoader(self._batch(path), cache=self.remembers, max_batch_size=1000)
         return loader.load(key)
 
+    async def fetch(self, path: AccessPath, keys: Sequence[Any]) -> Sequence[Any]:
+        """The answers of the path for all keys. Raises TooLarge; then nothing is read any more."""
+        self.budget.check()
+        return await path.fetch(Source(self.reader, self.tenant_id, self.budget), keys)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Work of this operation that runs beside the rest, and ends with it."""
+        return self._own(asyncio.ensure_future(work))
+
+    def _own(self, task: "asyncio.Task[T]") -> "asyncio.Task[T]":
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _stop(self) -> None:
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     def _batch(self, path: AccessPath) -> Any:
         async def fetch(keys: list[Any]) -> list[Any]:
+            task = asyncio.current_task()
+            if task is not None:
+                self._own(task)  # the data loader's
             unique = list(dict.fromkeys(keys))
-            found = dict(zip(unique, await path.fetch(self.reader, self.tenant_id, unique), strict=True))
+            found = dict(zip(unique, await self.fetch(path, unique), strict=True))
             return [found[key] for key in keys]
 
         return fetch

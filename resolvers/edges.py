@@ -119,6 +119,7 @@ def paged_by(
 
     async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
         request = edge.request(arguments, with_total=asks_for(info._raw_info, "totalCount"))  # noqa: SLF001 - the AST
+        info.context.budget.promise(request.first)
         return await info.context.load(path, (getattr(root, key), request))
 
     return strawberry.field(

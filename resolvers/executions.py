@@ -1,30 +1,22 @@
 """Mutations and subscriptions on executions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import strawberry
 
 from domain.errors import Invalid, NotFound
 from domain.events import sequence_at
 from domain.model.execution import Execution
-from domain.model.identity import ExecutionId, TeamId, utc_now
-from domain.model.progress import ExecutionProgress, progress_of
-from domain.ports import execution_topic, project_topic
+from domain.model.identity import TeamId
+from domain.model.progress import ExecutionProgress
 from domain.services.executions import KickoffRequest
 from resolvers import loaders
 from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, KickoffTeamInput
 from resolvers.node_ids import uuid_of
-
-ACTIVITY_LIMIT = 100
-RECENT = timedelta(seconds=60)
-"""How long an execution that ended still counts as activity: longer than any lost hint takes to be noticed."""
-
 
 ExecutionArgument = Annotated[strawberry.ID, strawberry.argument(description="The execution to follow.")]
 ProjectArgument = Annotated[strawberry.ID, strawberry.argument(description="The project to follow.")]
@@ -72,31 +64,9 @@ async def execution_events(
 async def execution_progress(info: Info, execution_id: ExecutionArgument) -> AsyncIterator[ExecutionProgress]:
     """A snapshot at once and on every change; ends after the final one. Raises NotFound."""
     identifier = (await _execution(info, execution_id)).id
-    last: object = None
-    async with aclosing(info.context.services.feeds.changes(execution_topic(identifier))) as changes:
-        async for _ in changes:
-            progress = await _progress(info, identifier)
-            told = _told(progress)
-            if told != last:
-                yield progress
-            last = told
-            if progress.execution.is_final:
-                return
-
-
-def _told(progress: ExecutionProgress) -> object:
-    """What makes a snapshot worth sending: everything but the passing of time."""
-    return progress.execution.status, progress.roles, progress.done_tasks, progress.total_tokens
-
-
-async def _progress(info: Info, identifier: ExecutionId) -> ExecutionProgress:
-    """The execution is read first: once it is final, so is everything that is read after it."""
-    load = info.context.load
-    execution = await load(loaders.ExecutionById, identifier)
-    tasks = await load(loaders.TaskExecutionsByExecution, identifier)
-    ids = [task.id for task in tasks]
-    usage = await info.context.reader.usage(info.context.tenant_id, "task_execution_id", ids)
-    return progress_of(execution, tasks, usage, utc_now())
+    async with aclosing(info.context.services.snapshots.progress(info.context.tenant_id, identifier)) as snapshots:
+        async for snapshot in snapshots:
+            yield snapshot
 
 
 async def _execution(info: Info, execution_id: strawberry.ID) -> Execution:
@@ -111,7 +81,7 @@ async def _execution(info: Info, execution_id: strawberry.ID) -> Execution:
 class ProjectActivity:
     """Executions of a project that changed since the last message."""
 
-    executions: list[Execution]
+    executions: Sequence[Execution]
 
 
 async def project_activity(info: Info, project_id: ProjectArgument) -> AsyncIterator[Any]:
@@ -119,14 +89,6 @@ async def project_activity(info: Info, project_id: ProjectArgument) -> AsyncIter
     identifier = uuid_of("Project", project_id, "projectId")
     if await info.context.load(loaders.ProjectById, identifier) is None:
         raise NotFound("Project", project_id).under("projectId")
-    known: dict[UUID, int] = {}
-    is_first = True
-    async with aclosing(info.context.services.feeds.changes(project_topic(identifier))) as changes:
-        async for _ in changes:
-            since = utc_now() if is_first else utc_now() - RECENT
-            rows = await info.context.reader.activity(info.context.tenant_id, identifier, since, ACTIVITY_LIMIT)
-            changed = [execution for execution, last in rows if known.get(execution.id) != last]
-            known = {execution.id: last for execution, last in rows}
-            if changed or is_first:
-                yield ProjectActivity(changed)
-            is_first = False
+    async with aclosing(info.context.services.snapshots.activity(info.context.tenant_id, identifier)) as messages:
+        async for executions in messages:
+            yield ProjectActivity(executions)

@@ -4,7 +4,7 @@ An edge is declared by its path. The breadth-first executor asks a path once for
 anything else goes one by one through a data loader, which gathers the keys again.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,12 +20,22 @@ from domain.model.task import Task
 from domain.model.team import Team, TeamStatus
 from domain.model.tool import Tool
 from domain.ports import Reader
+from resolvers.budget import Budget, Lists
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one operation reads from, for whom, and how much it may."""
+
+    reader: Reader
+    tenant_id: TenantId
+    budget: Budget
 
 
 class AccessPath(Hashable, Protocol):
-    """A batched question; the answers stand in the order of the keys."""
+    """A batched question; the answers stand in the order of the keys. Raises TooLarge."""
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[Any]) -> Sequence[Any]: ...
+    async def fetch(self, source: Source, keys: Sequence[Any]) -> Sequence[Any]: ...
 
 
 def _in_order(found: Mapping[UUID, Any], keys: Sequence[UUID], absent: Any = None) -> list[Any]:
@@ -38,9 +48,9 @@ class ById:
 
     kind: type[Any]
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID | None]) -> Sequence[Any]:
+    async def fetch(self, source: Source, keys: Sequence[UUID | None]) -> Sequence[Any]:
         wanted = [key for key in keys if key is not None]
-        found = await reader.by_ids(self.kind, tenant_id, wanted) if wanted else {}
+        found = await source.reader.by_ids(self.kind, source.tenant_id, wanted) if wanted else {}
         return [None if key is None else found.get(key) for key in keys]
 
 
@@ -52,8 +62,11 @@ class Children:
     parent: str
     order: tuple[str, ...] = ("position", "id")
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
-        return _in_order(await reader.children(self.kind, tenant_id, self.parent, keys, self.order), keys, ())
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Any]:
+        def load(limit: int | None) -> Awaitable[Lists]:
+            return source.reader.children(self.kind, source.tenant_id, self.parent, keys, self.order, limit)
+
+        return _in_order(await source.budget.lists(len(keys), load), keys, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +76,10 @@ class Pages:
     kind: type[Any]
     parent: str
 
-    async def fetch(
-        self, reader: Reader, tenant_id: TenantId, keys: Sequence[tuple[UUID, PageRequest]]
-    ) -> Sequence[Any]:
+    async def fetch(self, source: Source, keys: Sequence[tuple[UUID, PageRequest]]) -> Sequence[Any]:
         found: dict[tuple[UUID, PageRequest], Any] = {}
         for request, ids in _by_request(keys).items():
-            pages = await reader.pages(self.kind, tenant_id, self.parent, ids, request)
+            pages = await source.reader.pages(self.kind, source.tenant_id, self.parent, ids, request)
             found.update({(identifier, request): page for identifier, page in pages.items()})
         return [found[key] for key in keys]
 
@@ -77,12 +88,10 @@ class Pages:
 class EventPages:
     """A page of an execution's events; a key is the execution's id and the page that is wanted."""
 
-    async def fetch(
-        self, reader: Reader, tenant_id: TenantId, keys: Sequence[tuple[UUID, PageRequest]]
-    ) -> Sequence[Any]:
+    async def fetch(self, source: Source, keys: Sequence[tuple[UUID, PageRequest]]) -> Sequence[Any]:
         found: dict[tuple[UUID, PageRequest], Any] = {}
         for request, ids in _by_request(keys).items():
-            pages = await reader.event_pages(tenant_id, ids, request)
+            pages = await source.reader.event_pages(source.tenant_id, ids, request)
             found.update({(identifier, request): page for identifier, page in pages.items()})
         return [found[key] for key in keys]
 
@@ -100,24 +109,30 @@ class UsageBy:
 
     field: str
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Usage]:
-        return _in_order(await reader.usage(tenant_id, self.field, keys), keys, Usage())
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Usage]:
+        return _in_order(await source.reader.usage(source.tenant_id, self.field, keys), keys, Usage())
 
 
 @dataclass(frozen=True, slots=True)
 class ToolsOfRole:
     """The tools that a role may use."""
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
-        return _in_order(await reader.tools_by_role(tenant_id, keys), keys, ())
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Any]:
+        def load(limit: int | None) -> Awaitable[Lists]:
+            return source.reader.tools_by_role(source.tenant_id, keys, limit)
+
+        return _in_order(await source.budget.lists(len(keys), load), keys, ())
 
 
 @dataclass(frozen=True, slots=True)
 class DependenciesOfTask:
     """The tasks that a task waits for."""
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[Any]:
-        return _in_order(await reader.dependencies_by_task(tenant_id, keys), keys, ())
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Any]:
+        def load(limit: int | None) -> Awaitable[Lists]:
+            return source.reader.dependencies_by_task(source.tenant_id, keys, limit)
+
+        return _in_order(await source.budget.lists(len(keys), load), keys, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +147,8 @@ class TeamActivity:
 class ActivityOfTeam:
     """Whether a team is running, and when it was last kicked off."""
 
-    async def fetch(self, reader: Reader, tenant_id: TenantId, keys: Sequence[UUID]) -> Sequence[TeamActivity]:
-        found = await reader.activity_by_team(tenant_id, keys)
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[TeamActivity]:
+        found = await source.reader.activity_by_team(source.tenant_id, keys)
         return [
             TeamActivity(TeamStatus.RUNNING if is_busy else TeamStatus.IDLE, last)
             for is_busy, last in (found.get(key, (False, None)) for key in keys)

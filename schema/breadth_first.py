@@ -36,11 +36,9 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
+from resolvers.budget import MAX_OBJECTS, TooLarge
 from resolvers.context import Context
 from resolvers.edges import EDGE, Computed, Loaded, Paged, selects
-
-MAX_OBJECTS = 50_000
-"""The most objects in one answer; more is a mistake or an attack."""
 
 MAX_VALUES = 1_000_000
 """The most values in one answer: a few objects can be asked for the same field under many aliases."""
@@ -48,10 +46,6 @@ MAX_VALUES = 1_000_000
 
 class NotSimple(Exception):
     """This executor does not know how to do it; the ordinary one does."""
-
-
-class TooLarge(Exception):
-    """The answer would have more than `MAX_OBJECTS` objects, or more than `MAX_VALUES` values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +137,13 @@ class _Run:
             raise TooLarge
         columns: list[Any] = [self._column(kind, nodes, parents) for nodes in fields.values()]
         waiting = [index for index, column in enumerate(columns) if not isinstance(column, list)]
-        for index, column in zip(waiting, await _together([columns[index] for index in waiting]), strict=True):
+        for index, column in zip(waiting, await self._together([columns[index] for index in waiting]), strict=True):
             columns[index] = column
         names = tuple(fields)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _check_size(self, more: int) -> None:
-        """Refuse before anything is loaded: `more` is what the next step may at most bring."""
+        """Refuse before the next step makes so many more objects."""
         if self.objects_made + more > MAX_OBJECTS:
             raise TooLarge
 
@@ -246,7 +240,7 @@ class _Run:
                 return found if attribute is None else [getattr(thing, attribute) for thing in found]
             case Paged() as edge:
                 request = edge.request(arguments, with_total=self._selects_total(nodes))
-                self._check_size(len(parents) * request.first)
+                self.context.budget.promise(len(parents) * request.first)
                 return await self._fetched(edge.path, [(getattr(parent, edge.key), request) for parent in parents])
             case _:
                 return await self._resolved(kind, definition, nodes, parents)
@@ -258,8 +252,7 @@ class _Run:
             return []
         asked = self._asked_already.get((path, unique))
         if asked is None:
-            fetch = path.fetch(self.context.reader, self.context.tenant_id, unique)
-            asked = self._asked_already[path, unique] = asyncio.ensure_future(fetch)
+            asked = self._asked_already[path, unique] = self.context.start(self.context.fetch(path, unique))
         found = dict(zip(unique, await asked, strict=True))
         return [found[key] for key in keys]
 
@@ -277,7 +270,7 @@ class _Run:
         arguments = get_argument_values(definition, nodes[0], self.variables)
         found = [resolve(parent, info, **arguments) for parent in parents]
         if any(map(is_awaitable, found)):
-            return await _together(found)
+            return await self._together(found)
         return found
 
     def _arguments(self, definition: GraphQLField, source: StrawberryField, node: FieldNode) -> dict[str, Any]:
@@ -328,6 +321,7 @@ class _Run:
 
     async def _nested_lists(self, kind: Any, selections: Sequence[SelectionSetNode], values: list[Any]) -> list[Any]:
         """All items of all lists as one level, then cut into lists again."""
+        self._check_size(sum(len(value) for value in values if value is not None))
         flat = [item for value in values if value is not None for item in value]
         completed = self._completed(kind, selections, flat)
         items = iter(completed if isinstance(completed, list) else await completed)
@@ -347,8 +341,11 @@ class _Run:
                 made[index] = item
         return made
 
+    async def _together(self, waiting: Sequence[Awaitable[Any]]) -> list[Any]:
+        if len(waiting) == 1:
+            return [await waiting[0]]
+        return list(await asyncio.gather(*map(self._begun, waiting))) if waiting else []
 
-async def _together(waiting: Sequence[Awaitable[Any]]) -> list[Any]:
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    return list(await asyncio.gather(*waiting)) if waiting else []
+    def _begun(self, waited: Awaitable[Any]) -> Awaitable[Any]:
+        """Coroutines become tasks of the operation, for they must not outlive it."""
+        return self.context.start(waited) if asyncio.iscoroutine(waited) else waited

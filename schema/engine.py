@@ -1,7 +1,8 @@
 """Runs operations: documents are parsed and checked once, queries go breadth first, errors are told or masked."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ import strawberry
 import structlog
 from graphql import (
     DocumentNode,
+    ExecutableDefinitionNode,
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
@@ -34,8 +36,9 @@ from strawberry.types.execution import ExecutionResult as StrawberryResult
 from strawberry.types.execution import PreExecutionError
 
 from domain.errors import RegattaError
+from resolvers.budget import Budget, TooLarge
 from resolvers.context import Context
-from schema.breadth_first import BreadthFirst, TooLarge
+from schema.breadth_first import BreadthFirst
 from schema.errors import code_of, place_of
 
 MAX_DOCUMENT = 100_000
@@ -47,7 +50,13 @@ MAX_SELECTIONS = 5_000
 MAX_FIELDS = 50_000
 """The most fields that the ordinary executor resolves for one answer; an introspection has 10,000."""
 
-REMEMBERED_DOCUMENTS = 500
+MAX_PAIRS = 50_000
+"""The most pairs of fields with the same name in a document: checking whether they can be merged looks at each."""
+
+REMEMBERED_DOCUMENTS = 64
+"""Only documents that may be run are remembered; the largest take two megabytes each."""
+
+_TOO_LARGE = "The answer would be too large: ask for less at a time."
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +68,14 @@ class Prepared:
     document: DocumentNode
     errors: tuple[GraphQLError, ...]
     fragments: dict[str, FragmentDefinitionNode]
+
+
+class _Refused(Exception):
+    """A document that cannot be run, and why."""
+
+    def __init__(self, *errors: GraphQLError) -> None:
+        super().__init__(*errors)
+        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +96,28 @@ class Engine(strawberry.Schema):
         super().__init__(**options)
         converter = self.schema_converter
         self._breadth_first = BreadthFirst(self._schema, converter.scalar_registry, self.config)
-        self._prepared = lru_cache(maxsize=REMEMBERED_DOCUMENTS)(self._prepare)
+        self._remembered = lru_cache(maxsize=REMEMBERED_DOCUMENTS)(self._prepare)
+
+    def _prepared(self, query: str) -> Prepared:
+        try:
+            if len(query) > MAX_DOCUMENT:
+                raise _refused(f"A document has at most {MAX_DOCUMENT} characters.", "GRAPHQL_PARSE_FAILED")
+            return self._remembered(query)
+        except _Refused as refusal:
+            return Prepared(DocumentNode(definitions=()), refusal.errors, {})
 
     def _prepare(self, query: str) -> Prepared:
-        if len(query) > MAX_DOCUMENT:
-            return _refused(f"A document has at most {MAX_DOCUMENT} characters.", "GRAPHQL_PARSE_FAILED")
-        try:
-            document = parse(query, max_tokens=MAX_TOKENS)
-        except GraphQLError as error:
-            # No GraphQLSyntaxError: Strawberry would close the whole websocket for it.
-            plain = GraphQLError(error.message, source=error.source, positions=error.positions)
-            return Prepared(DocumentNode(definitions=()), (_coded(plain, "GRAPHQL_PARSE_FAILED"),), {})
-        except RecursionError:
-            return _refused("The document is nested too deeply.", "GRAPHQL_PARSE_FAILED")
+        """Raises _Refused, which the cache does not keep."""
+        document = _parsed(query)
+        if _pairs(document) > MAX_PAIRS:
+            raise _Refused(_too_large())
         found = validate(self._schema, document, max_errors=MAX_ERRORS)
+        if found:
+            raise _Refused(*(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in found))
         fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-        if not found and _selections(document, fragments) > MAX_SELECTIONS:
-            return Prepared(document, (_too_large(),), fragments)
-        errors = tuple(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in found)
-        return Prepared(document, errors, fragments)
+        if _selections(document, fragments) > MAX_SELECTIONS:
+            raise _Refused(_too_large())
+        return Prepared(document, fragments=fragments, errors=())
 
     async def execute(
         self,
@@ -125,8 +145,9 @@ class Engine(strawberry.Schema):
             return PreExecutionError(data=None, errors=[_coded(error, "BAD_USER_INPUT") for error in values])
         if asked.operation.operation is OperationType.QUERY:
             try:
-                run = self._breadth_first.run(asked.operation, asked.prepared.fragments, values, asked.context)
-                return StrawberryResult(data=await run, errors=None)
+                async with asked.context.operation() as context:
+                    run = self._breadth_first.run(asked.operation, asked.prepared.fragments, values, context)
+                    return StrawberryResult(data=await run, errors=None)
             except TooLarge:
                 return StrawberryResult(data=None, errors=[_too_large()])
             except Exception as error:  # noqa: BLE001 - a query has no side effects: run it the ordinary way,
@@ -134,15 +155,16 @@ class Engine(strawberry.Schema):
         return await self._ordinary(asked)
 
     async def _ordinary(self, asked: "Asked") -> StrawberryResult:
-        result = execute(
-            self._schema,
-            asked.prepared.document,
-            context_value=asked.context,
-            variable_values=asked.variables,
-            operation_name=asked.operation_name,
-            middleware=MiddlewareManager(_Counted()),
-        )
-        finished: Any = result if isinstance(result, ExecutionResult) else await result
+        async with asked.context.operation() as context:
+            result = execute(
+                self._schema,
+                asked.prepared.document,
+                context_value=context,
+                variable_values=asked.variables,
+                operation_name=asked.operation_name,
+                middleware=MiddlewareManager(_Counted()),
+            )
+            finished: Any = result if isinstance(result, ExecutionResult) else await result
         return StrawberryResult(data=finished.data, errors=told_errors(finished.errors))
 
     async def stream(
@@ -169,10 +191,15 @@ class Engine(strawberry.Schema):
         yield await self.execute(query, variables, context, operation_name=name)
 
     async def _messages(self, asked: "Asked") -> AsyncIterator[StrawberryResult]:
+        async with asked.context.operation() as context, aclosing(self._told_messages(asked, context)) as messages:
+            async for message in messages:
+                yield message
+
+    async def _told_messages(self, asked: "Asked", context: Context) -> AsyncGenerator[StrawberryResult, None]:
         found: Any = subscribe(
             self._schema,
             asked.prepared.document,
-            context_value=asked.context,
+            context_value=context,
             variable_values=asked.variables,
             operation_name=asked.operation_name,
             middleware=MiddlewareManager(_Counted()),
@@ -205,6 +232,7 @@ class _Counted:
     def resolve(self, resolve: Callable[..., Any], root: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
         if info.operation.operation is OperationType.SUBSCRIPTION and info.path.prev is None:
             self.fields = 0
+            info.context.budget = Budget()
         self.fields += 1
         if self.fields > MAX_FIELDS:
             raise _too_large()
@@ -212,7 +240,7 @@ class _Counted:
 
 
 def _too_large() -> GraphQLError:
-    return _error("The answer would be too large: ask for less at a time.", "TOO_LARGE")
+    return _error(_TOO_LARGE, "TOO_LARGE")
 
 
 def _refusal(
@@ -248,8 +276,33 @@ def _selections(document: DocumentNode, fragments: Mapping[str, FragmentDefiniti
     return sum(count(node.selection_set) for node in document.definitions if isinstance(node, OperationDefinitionNode))
 
 
-def _refused(message: str, code: str) -> Prepared:
-    return Prepared(DocumentNode(definitions=()), (_error(message, code),), {})
+def _parsed(query: str) -> DocumentNode:
+    """Raises _Refused."""
+    try:
+        return parse(query, max_tokens=MAX_TOKENS)
+    except GraphQLError as error:
+        # No GraphQLSyntaxError: Strawberry would close the whole websocket for it.
+        plain = GraphQLError(error.message, source=error.source, positions=error.positions)
+        raise _Refused(_coded(plain, "GRAPHQL_PARSE_FAILED")) from None
+    except RecursionError:
+        raise _refused("The document is nested too deeply.", "GRAPHQL_PARSE_FAILED") from None
+
+
+def _pairs(document: DocumentNode) -> int:
+    """How many pairs of fields share a name in the answer, wherever in the document they stand."""
+    names: Counter[str] = Counter()
+    waiting = [node.selection_set for node in document.definitions if isinstance(node, ExecutableDefinitionNode)]
+    while waiting:
+        for node in waiting.pop().selections:
+            if isinstance(node, FieldNode):
+                names[(node.alias or node.name).value] += 1
+            if not isinstance(node, FragmentSpreadNode) and node.selection_set:  # type: ignore[attr-defined]  # both have one
+                waiting.append(node.selection_set)  # type: ignore[attr-defined]  # the same
+    return sum(count * count for count in names.values())
+
+
+def _refused(message: str, code: str) -> _Refused:
+    return _Refused(_error(message, code))
 
 
 def _error(message: str, code: str) -> GraphQLError:
@@ -272,6 +325,8 @@ def _told(error: GraphQLError) -> GraphQLError:
         cause = cause.original_error
     if cause is None or isinstance(cause, GraphQLError):
         return _coded(error, "BAD_USER_INPUT")
+    if isinstance(cause, TooLarge):
+        return _relocated(error, _TOO_LARGE, {"code": "TOO_LARGE"})
     if isinstance(cause, RegattaError):
         return _relocated(error, str(cause), {"code": code_of(cause).value, "argument": place_of(cause) or None})
     correlation_id = uuid.uuid4().hex

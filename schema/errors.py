@@ -68,7 +68,11 @@ class Told:
 
 def code_of(error: RegattaError) -> ErrorCode:
     """The code of the error, by its nearest listed class."""
-    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+    return CODES[_listed(error)]
+
+
+def _listed(error: RegattaError) -> type[RegattaError]:
+    return next(kind for kind in type(error).__mro__ if kind in CODES)
 
 
 def told(error: RegattaError) -> list[Told]:
@@ -92,7 +96,7 @@ class UserError:
 
 
 def _tells(*causes: type[RegattaError]) -> Any:
-    return classmethod(lambda _cls, error, _info: type(error.cause) in causes)
+    return classmethod(lambda _cls, error, _info: _listed(error.cause) in causes)
 
 
 def _of_cause(attribute: str, description: str, **options: Any) -> Any:

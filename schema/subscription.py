@@ -23,5 +23,6 @@ class Subscription:
         executions.execution_progress, "How far an execution is, at once and on every change; ends with it."
     )
     project_activity: ProjectActivity = watch(
-        executions.project_activity, "What is under way in a project at once, then whatever changes."
+        executions.project_activity,
+        "What is under way in a project at once, then whatever changes; 100 executions per message at most.",
     )

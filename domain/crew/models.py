@@ -5,6 +5,7 @@ import ipaddress
 import json
 import os
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from dataclasses import astuple
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,10 +24,16 @@ from domain.ports import ModelAnswer, ModelRequest, ToolRequest
 LOCAL_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
 PARAMETERS: Final = MODEL_PARAMETERS | {"temperature", "max_tokens", "response_format"}
 _UNIVERSAL: Final = frozenset({"max_tokens", "response_format"})
+MOST_TOKENS: Final = 1_000_000_000
+"""What a provider may say it counted in one call; more is a mistake, and could not be stored."""
+
 BYTES_PER_TOKEN: Final = 4
 """The rule of thumb for estimates; LiteLLM's own counter would ask a model hub or load a tokenizer on the loop."""
 
 _REFERENCE: Final = "os.environ/"
+
+_KEYLESS: Final = frozenset({SIMULATED, "ollama", "ollama_chat", "perplexity"})
+"""Providers that need no key, or whose variables LiteLLM does not list rightly."""
 """What LiteLLM would replace by a variable of our environment, which may be a secret."""
 
 MAX_ANSWER_CHARACTERS: Final = 1_000_000
@@ -47,14 +54,18 @@ class LiteLLMClient:
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
         """Stream one answer, as `ModelClient.complete` says; `request.timeout_seconds` limits the whole call."""
         prices = self._prices(request.model)
+        self._check_key(request.model)
         collected = _Collected(on_text)
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 await self._stream(request, collected)
-        except RunFailed:
+        except RunFailed as failure:
+            failure.spent = self._spent_on(request, collected, prices)
             raise
         except Exception as error:
-            raise failure_of(error, request) from error
+            typed = failure_of(error, request)
+            typed.spent = self._spent_on(request, collected, prices)
+            raise typed from error
         return self._answer(request, collected, prices)
 
     def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
@@ -126,6 +137,17 @@ class LiteLLMClient:
             arguments["tools"] = [dict(tool) for tool in request.tools]
         return arguments
 
+    def _check_key(self, model: str) -> None:
+        """Without a key some providers' clients fail like a broken server: say it, and do not try again."""
+        provider = _provider(model)
+        if provider is None or provider in _KEYLESS or _is_local(provider):
+            return
+        found = litellm.validate_environment(_qualified(model))
+        if not found["keys_in_environment"]:
+            names = " or ".join(sorted(found["missing_keys"]))
+            message = f"There is no key for {provider}: set {names} in the environment of the worker."
+            raise RunFailed(FailureCode.MODEL_REFUSED, message)
+
     def _prices(self, model: str) -> Prices:
         provider = _provider(model)
         if provider is None:
@@ -142,13 +164,26 @@ class LiteLLMClient:
         return prices
 
     def _answer(self, request: ModelRequest, collected: "_Collected", prices: Prices) -> ModelAnswer:
-        if not collected.text.strip() and not collected.tool_requests:
-            raise _empty(request.model, collected.finish_reason)
-        text, counts, source = collected.text, collected.counts, TokenSource.PROVIDER
-        if counts is None:
+        answer = self._collected_answer(request, collected, prices)
+        if not answer.text.strip() and not answer.tool_requests:
+            failure = _empty(request.model, collected.finish_reason)
+            failure.spent = answer  # a model that only thought, or was stopped, is paid all the same
+            raise failure
+        return answer
+
+    def _spent_on(self, request: ModelRequest, collected: "_Collected", prices: Prices) -> ModelAnswer | None:
+        """What a call that broke off is billed with; None when the model had not begun."""
+        if collected.counts is None and not collected.written:
+            return None
+        return self._collected_answer(request, collected, prices)
+
+    def _collected_answer(self, request: ModelRequest, collected: "_Collected", prices: Prices) -> ModelAnswer:
+        if collected.counts is None:
             counts, source = _estimated(request, collected.written), TokenSource.ESTIMATE
+        else:
+            counts, source = _plausible(collected.counts)
         return ModelAnswer(
-            text,
+            collected.text,
             collected.tool_requests,
             prompt_tokens=counts.prompt,
             completion_tokens=counts.completion,
@@ -165,6 +200,7 @@ class _Collected:
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
         self._length = 0
         self.finish_reason: str | None = None
@@ -179,6 +215,9 @@ class _Collected:
             self._texts.append(piece)
             for start in range(0, len(piece), MAX_PIECE_CHARACTERS):
                 self._on_text(piece[start : start + MAX_PIECE_CHARACTERS])
+        if thought := getattr(choice.delta, "reasoning_content", None):
+            self._count(thought)
+            self._thoughts.append(thought)
         for position, call in enumerate(choice.delta.tool_calls or ()):
             self._take_tool(call, position)
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -204,7 +243,9 @@ class _Collected:
 
     @property
     def written(self) -> str:
-        return self.text + "".join(tool["name"] + tool["arguments"] for tool in self._tools.values())
+        """All that the model wrote, what it only thought included."""
+        tools = (tool["name"] + tool["arguments"] for tool in self._tools.values())
+        return "".join([*self._thoughts, *self._texts, *tools])
 
     def _count(self, *pieces: str | None) -> None:
         self._length += sum(len(piece or "") for piece in pieces)
@@ -246,7 +287,7 @@ def _field(holder: Any, name: str) -> Any:
 
 def _number(holder: Any, name: str) -> int:
     value = _field(holder, name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) else 0
 
 
 def _highest(one: TokenCounts | None, other: TokenCounts) -> TokenCounts:
@@ -261,6 +302,12 @@ def _highest(one: TokenCounts | None, other: TokenCounts) -> TokenCounts:
     )
 
 
+def _plausible(counts: TokenCounts) -> tuple[TokenCounts, TokenSource]:
+    """The counts within what a call can have, and whose they are then: nobody's, where the provider's are absurd."""
+    clamped = TokenCounts(*(min(max(count, 0), MOST_TOKENS) for count in astuple(counts)))
+    return clamped, TokenSource.PROVIDER if clamped == counts else TokenSource.ESTIMATE
+
+
 def _estimated(request: ModelRequest, written: str) -> TokenCounts:
     asked = json.dumps([*request.messages, *(request.tools or ())], ensure_ascii=False, default=str)
     return TokenCounts(prompt=estimated_tokens(asked), completion=estimated_tokens(written))
@@ -268,7 +315,7 @@ def _estimated(request: ModelRequest, written: str) -> TokenCounts:
 
 def estimated_tokens(text: str) -> int:
     """About how many tokens the text has; 0 for an empty one."""
-    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+    return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
 
 
 def context_window(model: str) -> int | None:

@@ -63,8 +63,8 @@ class CrewTaskRunner:
             await _end(session)
             raise
         except WorkAbandoned:
-            # Its calls were closed through the gateway, before anybody cancelled this coroutine.
-            raise asyncio.CancelledError from None
+            # A call was closed, but not by `_end`: nobody cancelled this coroutine, so it must not look as if.
+            raise RunFailed(FailureCode.MODEL_UNAVAILABLE, "A model call was cut off.", retryable=True) from None
 
     def close(self, *, wait: bool = False) -> None:
         """Take no more tasks; those that run are waited for only on request, which blocks."""

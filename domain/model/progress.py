@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from domain.model.execution import TASK_FINAL, Execution, TaskExecution, TaskExecutionStatus
+from domain.model.execution import Execution, TaskExecution, TaskExecutionStatus
 from domain.model.identity import RoleId
 from domain.model.ledger import Usage
 from domain.model.money import Money
@@ -46,7 +46,7 @@ def progress_of(
     execution: Execution, tasks: Sequence[TaskExecution], usage: Mapping[UUID, Usage], now: datetime
 ) -> ExecutionProgress:
     """The snapshot at `now`; `usage` is by task execution."""
-    done = sum(task.status in TASK_FINAL for task in tasks)
+    done = sum(task.status is TaskExecutionStatus.COMPLETED for task in tasks)
     elapsed = _elapsed(execution, now)
     by_role: dict[RoleId, list[TaskExecution]] = {}
     for task in tasks:
@@ -77,7 +77,7 @@ def _of_role(role_id: RoleId, tasks: Sequence[TaskExecution], usage: Mapping[UUI
         tasks[0].role_title,
         (running or waiting or tasks[-1]).status,
         running.name if running else None,
-        sum(task.status in TASK_FINAL for task in tasks),
+        sum(task.status is TaskExecutionStatus.COMPLETED for task in tasks),
         len(tasks),
         sum(usage.get(task.id, NOTHING).total_tokens for task in tasks),
         _cost(tasks, usage),

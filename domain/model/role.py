@@ -113,11 +113,11 @@ class Role:
         rules.document(self.model_parameters, "modelParameters")
         for name in sorted(self.model_parameters.keys() - MODEL_PARAMETERS):
             rules.refuse("This parameter is not allowed.", "modelParameters", name)
-        _model(rules, self.model)
+        _check_model(rules, self.model)
         rules.hold()
 
 
-def _model(rules: Rules, model: str | None) -> None:
+def _check_model(rules: Rules, model: str | None) -> None:
     if model is None:
         return
     if not is_model_name(model):

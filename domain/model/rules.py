@@ -1,6 +1,7 @@
 """Limits that every input keeps, and the collector that tells all broken ones at once."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ MAX_TEXT = 20_000
 MAX_ITEMS = 100
 MAX_JSON = 64_000
 MAX_DEPTH = 50
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON text: an odd number of backslashes, so that a text that speaks of \\u0000 is none."""
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -38,7 +43,7 @@ class Rules:
     def name(self, value: str, *path: str) -> None:
         self.require(value.strip(), "A name is required.", *path)
         self.require(len(value) <= MAX_NAME, f"At most {MAX_NAME} characters.", *path)
-        self.require(value.isprintable(), "Control characters are not allowed in a name.", *path)
+        self.require(not _CONTROL.search(value), "Control characters are not allowed in a name.", *path)
 
     def text(self, value: str | None, *path: str) -> None:
         self.require(len(value or "") <= MAX_TEXT, f"At most {MAX_TEXT} characters.", *path)
@@ -64,7 +69,7 @@ class Rules:
             return
         self.require(_is_plain(value), f"At most {MAX_DEPTH} levels, and no integer beyond 64 bits.", *path)
         self.require(len(text) <= MAX_JSON, f"At most {MAX_JSON} characters of JSON.", *path)
-        self.require("\\u0000" not in text, "The character U+0000 is not allowed.", *path)
+        self.require(not _ESCAPED_NUL.search(text), "The character U+0000 is not allowed.", *path)
 
     def hold(self) -> None:
         """Raise Invalid with every problem found; return when there is none."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from domain.errors import Invalid
+from domain.errors import Invalid, Unavailable
 from domain.events import TERMINAL, ExecutionEvent
 from domain.model.execution import Execution
 from domain.model.identity import ExecutionId, TenantId
@@ -58,7 +58,8 @@ class ExecutionFeeds:
         """What is stored behind `after`, then what happens, until the execution is over; nothing twice, no gap.
 
         Ends at once when there is no such execution, or when it is over and has nothing behind `after`. While the
-        store does not answer it waits. Raises Invalid for a cursor that is ahead of the execution.
+        store does not answer it waits. Raises Invalid for a cursor that is ahead of the execution, and whatever the
+        store raises for what it cannot read.
         """
         feed = self._join(tenant_id, execution_id)
         cursor = after
@@ -71,13 +72,6 @@ class ExecutionFeeds:
                     return
         finally:
             self._leave(feed)
-
-    async def changes(self, topic: str) -> AsyncGenerator[None, None]:
-        """Once at the start, then whenever the topic was hinted or the patience is over."""
-        with self._hints.listen(topic) as listener:
-            while True:
-                yield
-                await listener.wait(self._patience_seconds)
 
     def _join(self, tenant_id: TenantId, execution_id: ExecutionId) -> "_Feed":
         feed = self._feeds.get((tenant_id, execution_id))
@@ -180,10 +174,13 @@ class _Feed:
         return await self._patiently(lambda: self._reader.events(self.tenant_id, self.execution_id, cursor, limit))
 
     async def _patiently(self, read: Callable[[], Awaitable[T]]) -> T:
-        """What is read, however long the store does not answer: a subscriber outlives a restart of the database."""
+        """What is read, however long the store does not answer: a subscriber outlives a restart of the database.
+
+        Anything else that goes wrong would go wrong again: it ends each subscription that needs the read.
+        """
         while True:
             try:
                 return await read()
-            except Exception as error:  # noqa: BLE001 - whatever the store raises
+            except Unavailable as error:
                 _log.warning("events_not_readable", execution_id=str(self.execution_id), error=repr(error))
                 await asyncio.sleep(_READ_PAUSE)

@@ -1,14 +1,13 @@
 """The one way to a model: every call is streamed as events, measured, booked once on the ledger, and can be closed."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 from domain.errors import RunFailed
 from domain.events import ModelCalled, OutputStreamed
-from domain.model.identity import ExecutionId, ProjectId, TaskExecutionId
+from domain.model.identity import ProjectId, TaskExecutionId
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.ports import ModelAnswer, ModelClient, ModelRequest, RunSink, TaskWork
 
@@ -21,7 +20,6 @@ class LedgeredGateway:
     def __init__(self, client: ModelClient, coalesce_seconds: float = COALESCE_SECONDS) -> None:
         self._client = client
         self._coalesce_seconds = coalesce_seconds
-        self._in_flight: defaultdict[ExecutionId, set[asyncio.Task[Any]]] = defaultdict(set)
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """Call the model for this work, and book the call whatever becomes of it.
@@ -33,26 +31,7 @@ class LedgeredGateway:
         if work.is_abandoned:
             raise asyncio.CancelledError
         work.calls += 1
-        task, execution_id = asyncio.current_task(), work.ownership.execution_id
-        if task is None:  # cannot be: a coroutine always runs in a task
-            raise asyncio.CancelledError
-        self._in_flight[execution_id].add(task)
-        try:
-            return await self._booked(_Call(work, request, sink, self._coalesce_seconds))
-        finally:
-            self._in_flight[execution_id].discard(task)
-            if not self._in_flight[execution_id]:
-                del self._in_flight[execution_id]
-
-    def cancel(self, execution_id: ExecutionId) -> None:
-        """Close every call in flight of the execution, each booked as cancelled; only on the loop's thread."""
-        for task in tuple(self._in_flight.get(execution_id, ())):
-            task.cancel()
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls are under way."""
-        return sum(len(tasks) for tasks in self._in_flight.values())
+        return await self._booked(_Call(work, request, sink, self._coalesce_seconds))
 
     async def _booked(self, call: "_Call") -> ModelAnswer:
         try:
@@ -61,7 +40,7 @@ class LedgeredGateway:
             self._book(call, CallOutcome.CANCELLED, self._client.estimate(call.request, call.text.whole), "cancelled")
             raise
         except RunFailed as failure:
-            self._book(call, CallOutcome.FAILED, self._spent(call), failure.code.value)
+            self._book(call, CallOutcome.FAILED, failure.spent or self._spent(call), failure.code.value)
             raise
         except Exception as error:
             self._book(call, CallOutcome.FAILED, self._spent(call), type(error).__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from domain.errors import OwnershipLost, Unavailable
+from domain.errors import BookingsLost, Busy, NotRecorded, OwnershipLost, Unavailable
 from domain.events import ExecutionEvent, OutputStreamed
 from domain.model.identity import ExecutionId
 from domain.model.ledger import LedgerEntry
@@ -27,6 +27,7 @@ LONGEST_TEXT = 16_000
 """Up to so many characters, pieces of a model's text that wait together become one event."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+_FLUSH_POLL = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +67,8 @@ class EventRecorder:
         self._last_commit = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._committing: Sequence[_Entry] = ()
+        self._unbooked: dict[Ownership, BookingsLost] = {}
         self._publishing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -85,8 +88,16 @@ class EventRecorder:
             self._task.cancel()
         if self._publishing:
             await asyncio.wait(self._publishing, timeout=timeout_seconds)
-        if self._queue:
-            _log.error("reports_lost", executions=len({entry.change.ownership for entry in self._queue}))
+        if lost := {entry.change.ownership for entry in (*self._committing, *self._queue)}:
+            _log.error("reports_lost", executions=len(lost))
+
+    async def flush(self, timeout_seconds: float) -> None:
+        """Return when everything that was reported is committed, or after so many seconds."""
+        self._urgent.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while self._queue or self._committing:  # noqa: ASYNC110 - threads fill the queue
+                    await asyncio.sleep(_FLUSH_POLL)
 
     def sink(self, ownership: Ownership) -> "RecorderSink":
         """Where this run reports from any thread."""
@@ -97,6 +108,9 @@ class EventRecorder:
 
         Raises:
             OwnershipLost: refused: the run is over or was taken over, or the execution is not `expected` any more.
+            NotRecorded: the change cannot be stored.
+            BookingsLost: ledger entries reported earlier could not be stored. Said once; a change that moves the
+                execution is not written then, any other is.
         """
         waiter = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -160,11 +174,17 @@ class EventRecorder:
                     del self._open[entry.change.ownership.execution_id]
                 size += len(entry.change.events)
                 group.append(entry)
+            self._committing = group
             if not self._queue:
                 self._is_signalled = False
                 self._filled.clear()
                 self._urgent.clear()
         return group
+
+    def _put_back(self, entries: Sequence[_Entry]) -> None:
+        with self._lock:
+            self._queue.extendleft(reversed(entries))
+            self._signal()
 
     # The loop that commits.
 
@@ -175,6 +195,7 @@ class EventRecorder:
             group = self._next_group()
             if group:
                 await self._commit(group)
+                self._committing = ()
 
     async def _gather(self) -> None:
         """Close behind the last commit, wait a moment for more, unless somebody waits for a commit."""
@@ -185,6 +206,9 @@ class EventRecorder:
                     await self._urgent.wait()
 
     async def _commit(self, group: Sequence[_Entry]) -> None:
+        group = [entry for entry in group if not self._is_stopped(entry)]
+        if not group:
+            return
         try:
             accepted = await self._written(group)
         except Exception as error:  # noqa: BLE001 - the runs hear of it; the recorder must live on
@@ -199,37 +223,82 @@ class EventRecorder:
         while True:
             try:
                 return await self._store.commit([entry.change for entry in group])
+            except Busy:
+                raise
             except Unavailable as error:
                 _log.warning("store_unavailable", error=str(error), retry_seconds=pause)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _commit_singly(self, group: Sequence[_Entry], error: Exception) -> None:
-        """One of the changes cannot be stored: the others must not suffer."""
-        _log.warning("group_not_storable", error=repr(error), changes=len(group))
+        """One of the changes cannot be stored now, or ever: the others must not suffer."""
+        # The text of the error is not logged: it quotes the value, which a model may have written.
+        _log.warning("group_not_storable", error=type(error).__name__, changes=len(group))
+        held: dict[ExecutionId, list[_Entry]] = {}
         for entry in group:
-            try:
-                self._settle([entry], await self._written([entry]))
-            except Exception:  # noqa: BLE001 - tried once more without what PostgreSQL cannot store
-                await self._commit_cleaned(entry)
+            execution_id = entry.change.ownership.execution_id
+            if execution_id in held:
+                held[execution_id].append(entry)
+            elif not self._is_stopped(entry):
+                try:
+                    await self._commit_alone(entry)
+                except Busy:
+                    held[execution_id] = [entry]
+        self._put_back([entry for entries in held.values() for entry in entries])
+
+    async def _commit_alone(self, entry: _Entry) -> None:
+        try:
+            accepted = await self._written([entry])
+        except Busy:
+            raise
+        except Exception:  # noqa: BLE001 - tried once more without what PostgreSQL cannot store
+            await self._commit_cleaned(entry)
+        else:
+            self._settle([entry], accepted)
 
     async def _commit_cleaned(self, entry: _Entry) -> None:
         _clean(entry.change)
         try:
-            self._settle([entry], await self._written([entry]))
+            accepted = await self._written([entry])
+        except Busy:
+            raise
         except Exception as error:  # noqa: BLE001 - told to whoever waits, and logged
-            _log.exception("change_not_storable", execution_id=str(entry.change.ownership.execution_id))
-            _fail(entry, error)
+            self._drop(entry, type(error).__name__)
+        else:
+            self._settle([entry], accepted)
+
+    def _drop(self, entry: _Entry, cause: str) -> None:
+        owner, entries = entry.change.ownership, len(entry.change.ledger)
+        _log.error(
+            "change_not_storable", execution_id=str(owner.execution_id), error=cause, lost_ledger_entries=entries
+        )
+        if entries and not entry.waiters:
+            self._unbooked[owner] = BookingsLost(cause)
+        _fail(entry, NotRecorded(cause))
+
+    def _is_stopped(self, entry: _Entry) -> bool:
+        """Whether the entry is an end that must not stand, for the run does not know yet what it lost."""
+        if entry.change.execution is None or (lost := self._unbooked.pop(entry.change.ownership, None)) is None:
+            return False
+        _fail(entry, lost)
+        return True
 
     def _settle(self, group: Sequence[_Entry], accepted: Sequence[bool]) -> None:
         changed: dict[Ownership, None] = {}
         for entry, is_accepted in zip(group, accepted, strict=True):
             if is_accepted:
                 changed[entry.change.ownership] = None
-                _succeed(entry)
+                self._succeed(entry)
             else:
                 self._refuse(entry)
         self._publish(list(changed))
+
+    def _succeed(self, entry: _Entry) -> None:
+        if entry.waiters and (lost := self._unbooked.pop(entry.change.ownership, None)):
+            _fail(entry, lost)
+        for waiter in entry.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _refuse(self, entry: _Entry) -> None:
         _fail(entry, OwnershipLost())
@@ -272,12 +341,6 @@ def _merged(events: Sequence[ExecutionEvent], event: ExecutionEvent) -> bool:
         return False
     last.text += event.text
     return True
-
-
-def _succeed(entry: _Entry) -> None:
-    for waiter in entry.waiters:
-        if not waiter.done():
-            waiter.set_result(None)
 
 
 def _fail(entry: _Entry, error: Exception) -> None:

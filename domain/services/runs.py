@@ -2,16 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from enum import Enum, auto
-from typing import Required, TypedDict
+from typing import Required, TypedDict, TypeVar
 from uuid import uuid4
 
 import structlog
 
-from domain.errors import FailureCode, OwnershipLost, RunFailed, Unavailable
+from domain.errors import BookingsLost, FailureCode, OwnershipLost, RunFailed, Unavailable
 from domain.events import (
     ExecutionCancelled,
     ExecutionCompleted,
@@ -23,7 +22,7 @@ from domain.events import (
 )
 from domain.model.execution import TASK_FINAL, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId, utc_now
-from domain.model.ledger import LedgerEntry
+from domain.model.ledger import LedgerEntry, Usage
 from domain.model.planning import with_inputs
 from domain.model.role import Role
 from domain.model.team import Process
@@ -35,6 +34,8 @@ BETWEEN_OUTPUTS = "\n\n----------\n\n"
 
 _LONGEST_PAUSE = 10.0
 _CLAIM_PAUSE = 0.5
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +104,11 @@ class RunExecution:
         claimed = await self._claim(tenant_id, execution_id)
         if claimed is None:
             return
+        if self._is_stopping:  # meanwhile: what was claimed is handed on
+            raise asyncio.CancelledError
         self.recorder.announce(claimed.ownership)
+        if not self._supersedes(claimed.ownership):
+            return
         run = self._runs[execution_id] = _Run(self, claimed)
         try:
             await run.carry_out()
@@ -113,10 +118,31 @@ class RunExecution:
             if self._runs.get(execution_id) is run:
                 del self._runs[execution_id]
 
+    def _supersedes(self, ownership: Ownership) -> bool:
+        """Whether this claim is the newest of its execution here; an older run of it stops, and pays no more."""
+        other = self._runs.get(ownership.execution_id)
+        if other is None:
+            return True
+        if other.ownership.epoch > ownership.epoch:
+            return False
+        other.stop(_Stop.LOST)
+        return True
+
     async def _claim(self, tenant_id: TenantId, execution_id: ExecutionId) -> Claimed | None:
+        try:
+            return await self._patiently(
+                execution_id, lambda: self.store.claim(tenant_id, execution_id, self.worker_id)
+            )
+        except Exception as error:  # noqa: BLE001 - what cannot be read would be claimed again and again
+            failure = _unexpected(error, execution_id)
+        await self._patiently(execution_id, lambda: self.store.give_up(tenant_id, execution_id, failure))
+        return None
+
+    async def _patiently(self, execution_id: ExecutionId, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the store answers, however long that takes. Raises CancelledError when the worker stops."""
         while not self._is_stopping:
             try:
-                return await self.store.claim(tenant_id, execution_id, self.worker_id)
+                return await ask()
             except Unavailable as error:
                 _log.warning("claim_postponed", execution_id=str(execution_id), error=str(error))
                 await asyncio.sleep(_CLAIM_PAUSE)
@@ -167,6 +193,7 @@ class _Run:
         self._execution = claimed.execution
         self._tasks = claimed.tasks
         self._snapshot = claimed.snapshot
+        self._spent = claimed.spent
         self._sink = service.recorder.sink(claimed.ownership)
         self._noted = _Noted()
         self._work: asyncio.Task[str] | None = None
@@ -190,7 +217,7 @@ class _Run:
             except OwnershipLost:
                 raise
             except Exception as error:  # noqa: BLE001 - the end itself could not be stored
-                await self._end_failed(self._unexpected(error))
+                await self._end_failed(_unexpected(error, self.ownership.execution_id))
         finally:
             self.over.set()
 
@@ -204,7 +231,7 @@ class _Run:
         except RunFailed as failure:
             await self._end_failed(failure)
         except Exception as error:  # noqa: BLE001 - a bug becomes a failed execution, never a worker's end
-            await self._end_failed(self._unexpected(error))
+            await self._end_failed(_unexpected(error, self.ownership.execution_id))
         else:
             await self._end_completed(output)
 
@@ -214,13 +241,6 @@ class _Run:
         if self._stop is not _Stop.CANCELLED:
             raise asyncio.CancelledError
         await self._end_cancelled()
-
-    def _unexpected(self, error: Exception) -> RunFailed:
-        correlation_id = uuid4().hex
-        _log.error(
-            "run_broke", exc_info=error, correlation_id=correlation_id, execution_id=str(self.ownership.execution_id)
-        )
-        return RunFailed(FailureCode.INTERNAL, f"Unexpected error. Correlation id: {correlation_id}.")
 
     # The work.
 
@@ -243,7 +263,7 @@ class _Run:
         role = self._role_of(task)
         if task.status is TaskExecutionStatus.RUNNING:
             task.attempts -= 1  # a worker was lost in the middle of it: the same attempt begins again
-        spent = _SpendingSink(self._sink)
+        spent = _SpendingSink(self._sink, self._spent.get(task.id, Usage()))
         while True:
             await self._begin(task, role)
             try:
@@ -396,6 +416,9 @@ class _Run:
         rest = self._rest(TaskExecutionStatus.SKIPPED)
         try:
             await self._end(ExecutionStatus.RUNNING, status, over, noted, rest, output=output, failure=failure)
+        except BookingsLost:
+            self._noted = noted  # nothing is wrong with it: it goes with the failure
+            raise
         except OwnershipLost:
             # Either somebody asked to cancel in the meantime, or it is lost indeed: then this is refused, too.
             self._noted = noted
@@ -432,13 +455,19 @@ class _Run:
         return sum(task.status is TaskExecutionStatus.COMPLETED for task in self._tasks)
 
 
-class _SpendingSink:
-    """Passes on what a task reports, and adds up what its attempts book: tokens, and the cost in dollars."""
+def _unexpected(error: Exception, execution_id: ExecutionId) -> RunFailed:
+    correlation_id = uuid4().hex
+    _log.error("run_broke", exc_info=error, correlation_id=correlation_id, execution_id=str(execution_id))
+    return RunFailed(FailureCode.INTERNAL, f"Unexpected error. Correlation id: {correlation_id}.")
 
-    def __init__(self, sink: RunSink) -> None:
+
+class _SpendingSink:
+    """Passes on what a task reports, and adds what its attempts book to what earlier runs did: tokens, dollars."""
+
+    def __init__(self, sink: RunSink, before: Usage) -> None:
         self._sink = sink
-        self.tokens = 0
-        self.cost = Decimal(0)
+        self.tokens = before.total_tokens
+        self.cost = before.amount
 
     def emit(self, event: ExecutionEvent) -> None:
         self._sink.emit(event)

@@ -24,7 +24,7 @@ class RoleProgress:
     title: str = strawberry.field(description="The role's title at kickoff.")
     status: TaskExecutionStatus = strawberry.field(description="The status of its current, next or last task.")
     current_task: str | None = strawberry.field(description="The name of the task it is on; null when on none.")
-    done_tasks: int = strawberry.field(description="How many of its tasks are over.")
+    done_tasks: int = strawberry.field(description="How many of its tasks are completed.")
     total_tasks: int = strawberry.field(description="How many tasks it has.")
     total_tokens: int = strawberry.field(description="Tokens of its model calls so far.")
     cost: Money = strawberry.field(description="Cost of its model calls so far.")
@@ -34,7 +34,7 @@ class RoleProgress:
 class ExecutionProgress:
     execution: Execution = strawberry.field(description="The execution as it is now.")
     roles: list[RoleProgress] = strawberry.field(description="The roles that take part, in the order of their tasks.")
-    done_tasks: int = strawberry.field(description="How many tasks are over.")
+    done_tasks: int = strawberry.field(description="How many tasks are completed.")
     total_tasks: int = strawberry.field(description="How many tasks there are.")
     total_tokens: int = strawberry.field(description="Tokens of all model calls so far.")
     cost: Money = strawberry.field(description="Cost of all model calls so far.")

@@ -42,13 +42,16 @@ function parsed(text) {
   }
 }
 
+// Without this the editor of variables takes every scalar it does not know for a text, a number or a Boolean.
+const customScalarSchemas = { JSON: { type: ["object", "array", "string", "number", "boolean"] } };
+
 const storage = ownStorage("regatta:");
 prepareTabs(storage, offeredTabs());
 
 createRoot(document.getElementById("graphiql")).render(
   createElement(
     GraphiQL,
-    { fetcher, storage, defaultEditorToolsVisibility: "variables" },
+    { fetcher, storage, customScalarSchemas, defaultEditorToolsVisibility: "variables" },
     createElement(GraphiQL.Logo, null, "Regatta"),
   ),
 );

@@ -17,13 +17,14 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from domain import events
+from domain.errors import NotRecorded, RegattaError, RunFailed
 from domain.model import execution, failure, ledger, money, page, progress, project, revision, role, task, team, tool
 from domain.model.crew_files import CrewFiles, Unrepresented
 from domain.services.feed import Batch
 from resolvers.edges import EDGE, Loaded, Paged
 from resolvers.executions import ProjectActivity
 from resolvers.loaders import TeamActivity
-from schema.errors import Told
+from schema.errors import CODES, USER_ERRORS, Told
 from schema.schema import SNAPSHOT, build, sdl
 
 ENGINE = build()
@@ -164,3 +165,19 @@ def test_the_activity_of_a_team_has_the_attributes_that_its_fields_name() -> Non
     }
 
     assert named == set(TeamActivity.__dataclass_fields__)
+
+
+def _kinds_of(kind: type[RegattaError]) -> Iterator[type[RegattaError]]:
+    for narrower in kind.__subclasses__():
+        yield narrower
+        yield from _kinds_of(narrower)
+
+
+@pytest.mark.parametrize("kind", sorted(set(_kinds_of(RegattaError)), key=str))
+def test_an_error_with_a_code_is_told_as_exactly_one_type(kind: type[RegattaError]) -> None:
+    if not set(kind.__mro__) & set(CODES):
+        assert issubclass(kind, RunFailed | NotRecorded)  # of a worker: no mutation raises them
+        return
+    told = Told(kind.__new__(kind), "message", ())
+
+    assert sum(it.is_type_of(told, None) for it in USER_ERRORS) == 1

@@ -2,11 +2,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.events import ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
+from domain.errors import Busy, FailureCode, RunFailed, Unavailable
+from domain.events import TERMINAL, ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, utc_now
 from domain.model.ledger import LedgerEntry
@@ -147,7 +148,7 @@ async def test_an_old_epoch_writes_nothing_and_harms_nobody_in_its_group(world: 
     assert accepted == [False, True, True, False]
     assert told(await world.events(old.execution.id)) == ["ExecutionStarted", "ExecutionStarted", "fresh"]
     assert [each.status for each in await world.tasks(old.execution.id)] == [TaskExecutionStatus.PENDING] * 2
-    assert await world.calls(old.execution.id) == 0
+    assert await world.calls(old.execution.id) == 1  # what was paid is paid
     assert (await world.execution(old.execution.id)).status is ExecutionStatus.RUNNING
 
 
@@ -206,6 +207,8 @@ async def test_executions_left_queued_are_found_oldest_first(world: World) -> No
     found = await world.store.queued_before(utc_now() - timedelta(minutes=1), 10)
 
     assert set(found) == {(DEFAULT_TENANT, execution_id) for execution_id in left}
+    rest = await world.store.queued_before(utc_now() - timedelta(minutes=1), 10, 1)
+    assert list(rest) == list(found)[1:]
 
 
 async def test_a_commit_that_succeeded_although_the_answer_was_lost_is_not_made_twice(database: Database) -> None:
@@ -220,6 +223,73 @@ async def test_a_commit_that_succeeded_although_the_answer_was_lost_is_not_made_
     assert accepted == [True, True]
     assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "a", "b", "ExecutionCompleted"]
     assert await world.calls(claimed.execution.id) == 1
+
+
+async def test_what_was_paid_is_booked_after_the_end_and_once(world: World) -> None:
+    claimed = await a_run(world)
+    await world.store.commit([the_end(claimed)])
+    late = replace(a_change(claimed.ownership, "late"), ledger=[an_entry(claimed)])
+
+    accepted = [await world.store.commit([late]) for _ in range(2)]
+
+    assert accepted == [[False], [False]]
+    assert await world.calls(claimed.execution.id) == 1
+    assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "ExecutionCompleted"]
+
+
+async def test_a_claim_that_takes_over_brings_what_was_spent(world: World) -> None:
+    first = await a_run(world)
+    entries = [an_entry(first), an_entry(first)]
+    await world.store.commit([replace(a_change(first.ownership, "a"), ledger=entries)])
+
+    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+
+    assert first.spent == {}
+    assert second
+    usage = second.spent[first.tasks[0].id]
+    assert (usage.calls, usage.total_tokens, usage.amount) == (2, 20, Decimal("0.02"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "task"),
+    [
+        (ExecutionStatus.RUNNING, ExecutionStatus.FAILED, TaskExecutionStatus.SKIPPED),
+        (ExecutionStatus.CANCELLING, ExecutionStatus.CANCELLED, TaskExecutionStatus.CANCELLED),
+    ],
+)
+async def test_giving_up_ends_an_execution_and_fences_its_owner(
+    world: World, before: ExecutionStatus, after: ExecutionStatus, task: TaskExecutionStatus
+) -> None:
+    claimed = await a_run(world)
+    await world.move(claimed.execution, before)
+    failure = RunFailed(FailureCode.INTERNAL, "Broken.")
+
+    for _ in range(2):
+        await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, failure)
+    accepted = await world.store.commit([a_change(claimed.ownership, "late")])
+
+    ended = await world.execution(claimed.execution.id)
+    assert ended.status is after
+    assert ended.failure_message == ("Broken." if after is ExecutionStatus.FAILED else None)
+    assert [each.status for each in await world.tasks(claimed.execution.id)] == [task, task]
+    assert accepted == [False]
+    events = await world.events(claimed.execution.id)
+    assert [event.sequence for event in events] == [1, 2]
+    assert isinstance(events[-1], TERMINAL)
+
+
+async def test_an_execution_that_somebody_else_holds_is_busy_soon(database: Database) -> None:
+    world = SqlWorld(database)
+    held, other = await a_run(world), await a_run(world)
+
+    async with world.units(DEFAULT_TENANT) as unit:
+        await unit.executions.lock(held.execution.id)
+        with pytest.raises(Busy):
+            await world.store.commit([a_change(held.ownership, "a"), a_change(other.ownership, "x")])
+        alone = await world.store.commit([a_change(other.ownership, "x")])
+
+    assert alone == [True]
+    assert told(await world.events(held.execution.id)) == ["ExecutionStarted"]
 
 
 async def test_a_commit_that_failed_is_numbered_anew(database: Database) -> None:

@@ -21,6 +21,7 @@ from domain.model.team import Process
 from domain.ports import RunSink, TaskWork
 from domain.services.recorder import EventRecorder
 from domain.services.runs import BETWEEN_OUTPUTS, RunExecution, RunRules
+from persistence.engine import Database
 from tests.support.fakes import FakeHints, ScriptedRunner, Step, a_ledger_entry, a_team_with_tasks
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
@@ -401,11 +402,131 @@ async def test_a_run_that_lost_its_execution_stops_and_writes_nothing(
 
     stalled.recorder.sink(stalled.runner.works[0].ownership).emit(a_call(stalled.runner.works[0]))
     await running
+    await stalled.recorder.flush(5)
 
     assert blocked.was_cancelled
     assert await kinds(world, execution) == before
-    assert await world.calls(execution.id) == 0
+    assert await world.calls(execution.id) == 1  # the call that it closed is paid
     assert (await world.execution(execution.id)).status is ExecutionStatus.RUNNING
+
+
+async def test_a_second_claim_in_the_same_process_stops_the_first_run(
+    world: World, a_worker: Callable[..., Worker]
+) -> None:
+    execution = await queued(world, "only")
+    blocked, works = Blocked(), 0
+
+    async def first_blocks(work: TaskWork, sink: RunSink) -> str:
+        nonlocal works
+        works += 1
+        return await blocked(work, sink) if works == 1 else "second"
+
+    worker = a_worker(only=first_blocks)
+    first = worker.begin(execution)
+    await blocked.begun.wait()
+
+    await worker(execution)
+    async with asyncio.timeout(5):
+        await first
+    await worker.recorder.flush(5)
+
+    assert blocked.was_cancelled
+    assert worker.run.active == 0
+    ended = await world.execution(execution.id)
+    assert (ended.status, ended.output) == (ExecutionStatus.COMPLETED, "second")
+    assert await world.calls(execution.id) == 1
+
+
+async def test_tokens_and_cost_of_a_task_include_what_a_lost_worker_paid(
+    world: World, a_worker: Callable[..., Worker]
+) -> None:
+    execution = await queued(world, "only")
+    begun = asyncio.Event()
+
+    async def pays_and_hangs(work: TaskWork, sink: RunSink) -> str:
+        await calling(work, sink)
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    lost = a_worker("lost", only=pays_and_hangs)
+    running = lost.begin(execution)
+    await begun.wait()
+    await lost.recorder.flush(5)
+
+    await a_worker("survivor", only=calling)(execution)
+
+    completed = only(await world.events(execution.id), TaskCompleted)
+    assert (completed.total_tokens, completed.cost_amount) == (40, Decimal("0.04"))
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_an_execution_whose_plan_cannot_be_read_fails(database: Database) -> None:
+    world = SqlWorld(database)
+    execution, tasks, snapshot = a_team_with_tasks("only")
+    await world.add(execution, tasks, snapshot)
+    async with world.units(DEFAULT_TENANT) as unit:
+        revision_id = await unit.definitions.keep_revision(execution.team_id, '{"roles": "none"}', "hash")
+        await unit.commit()
+    await database.pool.execute("UPDATE execution SET revision_id = $1", revision_id)
+    recorder = EventRecorder(world.store, FakeHints())
+    runner = ScriptedRunner()
+
+    await RunExecution(world.store, recorder, runner, "w1", RULES)(DEFAULT_TENANT, execution.id)
+
+    ended = await world.execution(execution.id)
+    assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
+    assert "Correlation id" in (ended.failure_message or "")
+    assert await statuses(world, execution) == [SKIPPED]
+    assert await kinds(world, execution) == ["ExecutionFailed"]
+    assert runner.names == []
+
+
+async def test_what_is_claimed_while_the_worker_stops_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = FakeWorld()
+    execution = await queued(world, "only")
+    recorder, runner, claiming = EventRecorder(world.store, FakeHints()), ScriptedRunner(), asyncio.Event()
+    run, claim, answered = RunExecution(world.store, recorder, runner, "w1", RULES), world.store.claim, asyncio.Event()
+
+    async def slow(*which: Any) -> Any:
+        claiming.set()
+        await answered.wait()
+        return await claim(*which)
+
+    monkeypatch.setattr(world.store, "claim", slow)
+    recorder.start()
+    running = asyncio.create_task(run(DEFAULT_TENANT, execution.id))
+    await claiming.wait()
+    await run.stop(0)
+    answered.set()
+
+    results = await asyncio.gather(running, return_exceptions=True)
+    await recorder.stop(1)
+
+    assert [type(result) for result in results] == [asyncio.CancelledError]
+    assert runner.names == []
+
+
+async def test_a_run_whose_bookings_are_lost_fails_with_its_tasks_as_they_ended() -> None:
+    world = FakeWorld()
+    execution = await queued(world, "only")
+    recorder = EventRecorder(world.store, FakeHints())
+    recorder.start()
+
+    async def unbookable(work: TaskWork, sink: RunSink) -> str:
+        world.store.failures = [ValueError("as a group"), ValueError("alone"), ValueError("cleaned")]
+        sink.book(a_ledger_entry(work), a_call(work))
+        await recorder.flush(5)
+        return "done"
+
+    runner = ScriptedRunner(only=unbookable)
+    await RunExecution(world.store, recorder, runner, "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await recorder.stop(1)
+
+    ended = await world.execution(execution.id)
+    assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
+    assert await statuses(world, execution) == [COMPLETED]
 
 
 async def test_an_execution_that_kills_its_workers_fails(world: World, a_worker: Callable[..., Worker]) -> None:

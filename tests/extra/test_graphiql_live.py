@@ -15,6 +15,8 @@ pytestmark = pytest.mark.extra
 
 PATIENCE_MS = 60_000
 
+COMPLAINTS = ":is(.graphiql-query-editor, .graphiql-editor-tool) :is(.squiggly-error, .squiggly-warning)"
+
 
 async def test_a_newcomer_sees_data_kicks_off_and_watches(tmp_path: Path) -> None:
     with served(tmp_path / "data") as server:
@@ -30,6 +32,9 @@ async def test_a_newcomer_sees_data_kicks_off_and_watches(tmp_path: Path) -> Non
             await page.get_by_role("tab", name="Kickoff").click()
             await press_play(page)
             await expect(response).to_contain_text('"status": "QUEUED"', timeout=PATIENCE_MS)
+            await expect(page.locator(".graphiql-editor-tool .view-lines").first).to_contain_text('"inputs"')
+            await page.wait_for_timeout(2_000)  # the editor's worker looks at the variables a moment after each change
+            await expect(page.locator(COMPLAINTS)).to_have_count(0)
 
             await open_page(page, server.address)  # a reload fills the newest execution in
             await page.get_by_role("tab", name="Watch").click()

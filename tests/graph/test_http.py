@@ -1,5 +1,6 @@
 """GraphQL over HTTP: what is no request, what is too much, and what a client sees of a fault of ours."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -8,9 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from resolvers import budget
+from resolvers.budget import MAX_OBJECTS
 from schema import engine
-from schema.breadth_first import MAX_OBJECTS
-from tests.support.graphql import Graph
+from schema.breadth_first import BreadthFirst, NotSimple
+from schema.schema import build
+from tests.support.graphql import Graph, counted_statements
 from tests.support.things import nothing_written, one_of_each
 
 JSON = {"content-type": "application/json"}
@@ -232,6 +236,150 @@ async def test_pages_that_could_bring_too_much_are_not_read(graph: Graph) -> Non
     assert 6**5 < MAX_OBJECTS < 6**4 * 100
     assert answer["data"] is None
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["TOO_LARGE"]
+
+
+@pytest.fixture(params=["breadth first", "ordinary"])
+def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two executors: none may be a way around the other's limits."""
+
+    async def give_up(*_: object) -> None:
+        raise NotSimple
+
+    if request.param == "ordinary":
+        monkeypatch.setattr(BreadthFirst, "run", give_up)
+    return str(request.param)
+
+
+def _is_too_large(answer: dict[str, Any]) -> bool:
+    return {error["extensions"]["code"] for error in answer["errors"]} == {"TOO_LARGE"}
+
+
+@pytest.mark.usefixtures("executor")
+async def test_aliases_of_full_pages_count_together_and_none_is_read(graph: Graph) -> None:
+    for _ in range(9):
+        await graph.project()
+    aliases = " ".join(
+        f'a{n}: teams(first: 100, filter: {{name: {{contains: "{n}"}}}}) {{ nodes {{ id }} }}' for n in range(60)
+    )
+
+    with counted_statements(graph) as seen:
+        answer = await graph.answer(f"{{ tenant {{ projects {{ nodes {{ {aliases} }} }} }} }}")
+
+    assert MAX_OBJECTS < 60 * 9 * 100
+    assert answer["data"] is None
+    assert _is_too_large(answer)
+    assert len(seen) <= 3  # the tenant, its projects
+
+
+@pytest.mark.usefixtures("executor")
+async def test_lists_are_cut_off_where_they_are_too_much(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    team_id = await graph.team()
+    for _ in range(8):
+        await graph.role(team_id)
+    query = "query($id: ID!) { team(id: $id) { roles { id subordinates { id } } tasks { id } } }"
+    monkeypatch.setattr(budget, "MAX_OBJECTS", 8)
+    fitting = await graph.answer(query, id=team_id)
+    limits: list[Any] = []
+    reader, children = graph.container.reader, graph.container.reader.children
+
+    async def watched(*arguments: Any) -> Any:
+        limits.append(arguments[-1])
+        return await children(*arguments)
+
+    monkeypatch.setattr(reader, "children", watched)
+    monkeypatch.setattr(budget, "MAX_OBJECTS", 5)
+    answer = await graph.answer(query, id=team_id)
+
+    assert len(fitting["data"]["team"]["roles"]) == 8
+    assert _is_too_large(answer)
+    assert set(limits) == {6}
+
+
+@pytest.mark.usefixtures("executor")
+async def test_after_a_refusal_nothing_goes_on(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    team_id = await graph.ready_team()
+    reader, are_read = graph.container.reader, asyncio.Event()
+    begun: list[object] = []
+
+    async def slow(*question: Any) -> Any:
+        begun.append(question)
+        if len(begun) == 2:
+            are_read.set()
+        await asyncio.Event().wait()
+
+    async def lists(*_: Any) -> Any:
+        await are_read.wait()
+        raise budget.TooLarge
+
+    monkeypatch.setattr(reader, "pages", slow)
+    monkeypatch.setattr(reader, "activity_by_team", slow)
+    monkeypatch.setattr(reader, "children", lists)
+    before = asyncio.all_tasks()
+    answer = await graph.answer(
+        "query($id: ID!) { team(id: $id) { executions { nodes { id } } roles { id } status } }", id=team_id
+    )
+
+    assert _is_too_large(answer)
+    assert len(begun) == 2
+    assert asyncio.all_tasks() <= before
+
+
+async def test_a_wide_dashboard_is_not_too_large(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many teams as fit on a page: what lists bring counts, not what they could."""
+    monkeypatch.setattr(budget, "MAX_OBJECTS", 250)
+    project_id = await graph.project()
+    for _ in range(20):
+        team_id = await graph.team(project_id)
+        await graph.role(team_id)
+        await graph.task(team_id)
+
+    data = await graph.query(
+        "query($id: ID!) { project(id: $id) { teams(first: 100) { nodes {"
+        " roles { id tools { id } } tasks { id dependsOn { id } } executions(first: 5) { nodes { id } } } } } }",
+        id=project_id,
+    )
+
+    assert sum(len(team["roles"]) for team in data["project"]["teams"]["nodes"]) == 20
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ " + "tenant{id}" * 990 + " }",
+        "{ " + ("tenant{" + "id " * 100 + "}") * 35 + " }",
+        "{ " + "...{tenant{id}}" * 500 + " }",
+        "{ " + "".join(f"...F{n} " for n in range(300)) + "}"
+        + "".join(f" fragment F{n} on Query{{tenant{{id}}}}" for n in range(300)),
+    ],
+    ids=["flat", "nested", "inline", "fragments"],
+)  # fmt: skip
+async def test_the_same_fields_again_and_again_are_refused_before_they_are_compared(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(engine, "validate", never)
+
+    assert _is_too_large(await graph.answer(query))
+
+
+async def test_refused_documents_are_not_remembered_and_their_errors_show_the_place(graph: Graph) -> None:
+    made = build()
+
+    async def run(query: str) -> Any:
+        return await made.execute(query, context_value=graph.container.context(remembers=True))
+
+    for number in range(5):
+        assert (await run("{ tenant { id } } #" + "x" * (100_000 + number))).errors
+        assert (await run(f"{{ nothing{number} }}")).errors
+        assert (await run("{" + " " * number)).errors
+    unknown = await run("{ tenant {\n  nothing } }")
+    assert (await run(QUERY)).data
+
+    assert unknown.errors[0].formatted["locations"] == [{"line": 2, "column": 3}]
+    kept = made._remembered.cache_info()  # noqa: SLF001 - how many documents are kept shows nowhere else
+    assert (kept.currsize, kept.maxsize) == (1, engine.REMEMBERED_DOCUMENTS)
 
 
 async def test_few_objects_with_very_many_values_are_too_large(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,20 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from domain.errors import Unavailable
-from domain.events import ExecutionEvent, ExecutionStarted
-from domain.model.execution import Execution, ExecutionStatus, TaskExecution
-from domain.model.identity import DEFAULT_TENANT, ExecutionId, ProjectId, RevisionId, TenantId, new_id, utc_now
-from domain.model.ledger import CallOutcome, LedgerEntry
+from domain.errors import RunFailed, Unavailable
+from domain.events import ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted
+from domain.model.execution import TASK_FINAL, Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.identity import (
+    DEFAULT_TENANT,
+    ExecutionId,
+    ProjectId,
+    RevisionId,
+    TaskExecutionId,
+    TenantId,
+    new_id,
+    utc_now,
+)
+from domain.model.ledger import CallOutcome, LedgerEntry, Usage
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
 from domain.model.team import Team
@@ -123,7 +132,40 @@ class InMemoryRunStore:
         self.append(execution_id, started)
         tasks = sorted((replace(task) for task in kept.tasks.values()), key=lambda task: task.position)
         ownership = Ownership(tenant_id, kept.execution.project_id, execution_id, kept.epoch)
-        return Claimed(replace(kept.execution), tasks, kept.snapshot, ownership)
+        return Claimed(replace(kept.execution), tasks, kept.snapshot, ownership, self._spent(kept))
+
+    def _spent(self, kept: _Stored) -> dict[TaskExecutionId, Usage]:
+        spent: dict[TaskExecutionId, Usage] = {}
+        for entry in kept.ledger:
+            sum_ = spent.get(entry.task_execution_id, Usage())
+            spent[entry.task_execution_id] = Usage(
+                calls=sum_.calls + 1,
+                prompt_tokens=sum_.prompt_tokens + entry.prompt_tokens,
+                completion_tokens=sum_.completion_tokens + entry.completion_tokens,
+                amount=sum_.amount + entry.cost,
+            )
+        return spent
+
+    async def give_up(self, tenant_id: TenantId, execution_id: ExecutionId, failure: RunFailed) -> None:
+        kept = self._kept.get(execution_id)
+        if kept is None or kept.execution.is_final:
+            return
+        kept.epoch += 1
+        over: ExecutionEvent
+        if kept.execution.status is ExecutionStatus.CANCELLING:
+            ended, rest = ExecutionStatus.CANCELLED, TaskExecutionStatus.CANCELLED
+            done = sum(task.status is TaskExecutionStatus.COMPLETED for task in kept.tasks.values())
+            over = ExecutionCancelled(tenant_id=tenant_id, execution_id=execution_id, completed_tasks=done)
+            kept.execution = replace(kept.execution, status=ended)
+        else:
+            ended, rest = ExecutionStatus.FAILED, TaskExecutionStatus.SKIPPED
+            code, message = failure.code, failure.message
+            over = ExecutionFailed(tenant_id=tenant_id, execution_id=execution_id, code=code, message=message)
+            kept.execution = replace(kept.execution, status=ended, failure_code=code, failure_message=message)
+        kept.tasks = {
+            key: task if task.status in TASK_FINAL else replace(task, status=rest) for key, task in kept.tasks.items()
+        }
+        self.append(execution_id, over)
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
         if self.gate is not None:
@@ -136,13 +178,13 @@ class InMemoryRunStore:
 
     def _accept(self, change: Change) -> bool:
         kept = self._kept[change.ownership.execution_id]
+        kept.ledger += [entry for entry in change.ledger if entry not in kept.ledger]
         if change.ownership.epoch != kept.epoch:
             return False
         if change.execution is not None and kept.execution.status is not change.expected:
             return False
         self.append(change.ownership.execution_id, *change.events)
         kept.tasks.update({task.id: replace(task) for task in change.task_executions})
-        kept.ledger += change.ledger
         if change.execution is not None:
             kept.execution = replace(change.execution)
             kept.epoch += change.execution.is_final
@@ -155,13 +197,15 @@ class InMemoryRunStore:
             if kept.execution.status is ExecutionStatus.CANCELLING and kept.execution.worker_id == worker_id
         ]
 
-    async def queued_before(self, moment: datetime, limit: int) -> Sequence[tuple[TenantId, ExecutionId]]:
+    async def queued_before(
+        self, moment: datetime, limit: int, skip: int = 0
+    ) -> Sequence[tuple[TenantId, ExecutionId]]:
         queued = [
             (kept.execution.tenant_id, identifier)
             for identifier, kept in self._kept.items()
             if kept.execution.status is ExecutionStatus.QUEUED and kept.execution.created_at < moment
         ]
-        return queued[:limit]
+        return queued[skip : skip + limit]
 
     async def events(
         self, tenant_id: TenantId, execution_id: ExecutionId, after: int, limit: int

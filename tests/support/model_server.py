@@ -115,10 +115,14 @@ class Garbage(Delayed):
 
 @dataclass(frozen=True, slots=True)
 class HangUp(Delayed):
-    """Closes the socket: before any byte, or after `after_chunks` pieces of `content` (of a stream)."""
+    """Closes the socket: before any byte, or after `after_chunks` pieces of `content` (of a stream).
+
+    With `tool`, the content is what the model wrote as arguments of this tool.
+    """
 
     after_chunks: int = 0
     content: str = "This answer breaks off in the middle of its"
+    tool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,7 +517,8 @@ def _plan(  # noqa: PLR0911 - a table: one line per kind of answer
         case Garbage():
             return _plan_garbage(answer, request)
         case HangUp():
-            return _Plan(*_beginning(answer.content, answer.after_chunks, request), hangs_up=True)
+            beginning = _beginning(answer.content, answer.after_chunks, request, answer.tool)
+            return _Plan(*beginning, hangs_up=True)
         case Silence():
             pieces, pauses = _beginning(answer.content, answer.after_chunks, request)
             return _Plan(pieces, pauses, hangs_up=True, then_silent=_silence(answer.seconds))
@@ -571,15 +576,19 @@ def _plan_garbage(answer: Garbage, request: Request) -> _Plan:
     return _at_once(_response(200, body))
 
 
-def _beginning(content: str, chunks: int, request: Request) -> tuple[list[bytes], list[float]]:
+def _beginning(content: str, chunks: int, request: Request, tool: str | None = None) -> tuple[list[bytes], list[float]]:
     """The first `chunks` pieces of an answer that will not be finished; nothing where none are wanted."""
     if not chunks:
         return [b""], [0.0]
     if not request.streams:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10000\r\n\r\n"
         return [head + b'{"id": "chatcmpl-broken", "choices": ['], [0.0]
-    events = [_event(_chunk(request, {"content": part})) for part in _split(content, chunks)]
-    return [_STREAM_HEAD + b"".join(events)], [0.0]
+    if tool:
+        call = {"id": "call_1", "type": "function", "function": {"name": tool, "arguments": content}}
+        deltas: list[Json] = [{"tool_calls": [delta]} for delta in _call_deltas(0, call)]
+    else:
+        deltas = [{"content": part} for part in _split(content, chunks)]
+    return [_STREAM_HEAD + b"".join(_event(_chunk(request, delta)) for delta in deltas)], [0.0]
 
 
 def _silence(seconds: float | None) -> Callable[[], Awaitable[None]]:

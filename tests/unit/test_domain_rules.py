@@ -188,6 +188,40 @@ def test_a_model_name_gives_no_secret_away(model: str) -> None:
     assert problems(a_role(model=model).check) == [("model", "This is no model name.")]
 
 
+@pytest.mark.parametrize("model", ["github_copilot/gpt-4o", "chatgpt/x", "bedrock/x", "vertex_ai/x", "/x", "OpenAI/x"])
+def test_a_model_of_a_provider_that_is_not_on_the_list_is_refused(model: str) -> None:
+    [(path, message)] = problems(a_role(model=model).check)
+
+    assert path == "model"
+    assert message.startswith(f"Models of the provider {model.partition('/')[0]!r} cannot be used; anthropic, ")
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "openai/gpt-4o-mini", "openrouter/meta/llama", "simulated/x", None])
+def test_a_model_of_a_known_provider_and_a_bare_name_are_fine(model: str | None) -> None:
+    assert problems(a_role(model=model).check) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "http://[::1", "ftp://a.example/", "//a.example", "http://", "https://me:secret@a.example/mcp", "http://a:b/",
+     "http://a b/", "file:///etc/passwd", "http://a.example/\n", "http://a:99999/"],
+)  # fmt: skip
+def test_the_url_of_an_mcp_server_is_a_web_address(url: str) -> None:
+    tool = Tool(DEFAULT_TENANT, PROJECT, "T", ToolKind.MCP_SERVER, configuration={"url": url})
+
+    [(path, message)] = problems(tool.check)
+
+    assert path == "configuration.url"
+    assert message.startswith("This is no web address like https://mcp.example.org/mcp")
+
+
+@pytest.mark.parametrize("url", ["https://mcp.example.org/mcp?a=b", "http://127.0.0.1:8000/sse", "http://[::1]:9/mcp"])
+def test_any_web_address_is_fine_for_an_mcp_server(url: str) -> None:
+    tool = Tool(DEFAULT_TENANT, PROJECT, "T", ToolKind.MCP_SERVER, configuration={"url": url})
+
+    assert problems(tool.check) == []
+
+
 @pytest.mark.parametrize("name", ["api_base", "api_key", "base_url", "extra_headers", "model", "callbacks"])
 def test_model_parameters_cannot_turn_a_call_elsewhere(name: str) -> None:
     told = problems(a_role(model_parameters={name: "x", "seed": 1}).check)

@@ -183,6 +183,23 @@ async def test_a_database_that_is_away_for_a_while_ends_no_subscription() -> Non
     assert numbers(await collected(scene.follow())) == [1, 2]
 
 
+async def test_what_cannot_be_read_ends_the_subscriptions_of_all_who_wait_for_it() -> None:
+    scene = Scene()
+    scene.has(1)
+    streams = [scene.follow() for _ in range(3)]
+    await asyncio.gather(*(anext(stream) for stream in streams))
+    waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0.01)
+
+    scene.store.failures = [KeyError("AnEventOfANewerVersion")]
+    await scene.happens()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(result) for result in results] == [KeyError] * 3
+    assert scene.feeds.followed == 0
+
+
 async def test_the_reader_ends_with_the_last_subscriber() -> None:
     scene = Scene()
     scene.has(1)
@@ -198,16 +215,3 @@ async def test_the_reader_ends_with_the_last_subscriber() -> None:
 
     assert both == (1, 1)
     assert (scene.feeds.followed, scene.hints.listeners(topic)) == (0, 0)
-
-
-async def test_changes_tells_once_at_the_start_then_on_hints_and_after_the_patience() -> None:
-    scene = Scene(patience=0.02)
-    changes = scene.feeds.changes("project:x")
-
-    await anext(changes)
-    await anext(changes)  # nothing was hinted
-    waiting = asyncio.ensure_future(anext(changes))
-    await scene.hints.publish(["project:x"])
-    await waiting
-
-    assert scene.hints.listeners("project:x") == 1

@@ -5,13 +5,13 @@ from threading import Thread
 
 import pytest
 
-from domain.errors import OwnershipLost
+from domain.errors import BookingsLost, Busy, NotRecorded, OwnershipLost
 from domain.events import ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
 from domain.model.execution import ExecutionStatus
 from domain.model.identity import DEFAULT_TENANT
-from domain.ports import Change, Claimed, Ownership, execution_topic, project_topic
+from domain.ports import Change, Claimed, Ownership, TaskWork, execution_topic, project_topic
 from domain.services.recorder import EventRecorder, storable
-from tests.support.fakes import FakeHints, InMemoryRunStore, a_team_with_tasks, unavailable
+from tests.support.fakes import FakeHints, InMemoryRunStore, a_ledger_entry, a_team_with_tasks, unavailable
 
 
 @pytest.fixture
@@ -175,9 +175,97 @@ async def test_a_change_that_cannot_be_stored_fails_alone(store: InMemoryRunStor
         return_exceptions=True,
     )
 
-    assert [type(result) for result in results] == [ValueError, type(None)]
+    assert [type(result) for result in results] == [NotRecorded, type(None)]
     assert told(store.kept(good.execution.id).events) == ["ExecutionStarted", "good"]
     assert told(store.kept(bad.execution.id).events) == ["ExecutionStarted"]
+
+
+async def a_booking_that_is_lost(claimed: Claimed, store: InMemoryRunStore, recorder: EventRecorder) -> None:
+    task, role = claimed.tasks[0], claimed.snapshot.roles[0]
+    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", "m", 5, 10.0)
+    store.failures = [ValueError("secret text")] * 3
+    recorder.sink(claimed.ownership).book(a_ledger_entry(work), a_tool_call(claimed.ownership, "paid"))
+    await recorder.flush(1)
+
+
+async def test_a_run_whose_bookings_cannot_be_stored_does_not_complete(
+    store: InMemoryRunStore, recorder: EventRecorder
+) -> None:
+    claimed = await a_claim(store)
+    await a_booking_that_is_lost(claimed, store, recorder)
+
+    with pytest.raises(BookingsLost):
+        await recorder.record(the_end(claimed))
+    assert store.kept(claimed.execution.id).execution.status is ExecutionStatus.RUNNING
+
+    await recorder.record(the_end(claimed))  # it knows now, and may say how it ends
+    assert store.kept(claimed.execution.id).execution.status is ExecutionStatus.COMPLETED
+
+
+async def test_a_lost_booking_is_told_with_the_next_change_which_is_kept(
+    store: InMemoryRunStore, recorder: EventRecorder
+) -> None:
+    claimed = await a_claim(store)
+    await a_booking_that_is_lost(claimed, store, recorder)
+
+    with pytest.raises(BookingsLost):
+        await recorder.record(a_change(claimed.ownership, "next"))
+
+    assert told(store.kept(claimed.execution.id).events) == ["ExecutionStarted", "next"]
+
+
+async def test_what_cannot_be_stored_is_not_quoted(
+    store: InMemoryRunStore, recorder: EventRecorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claimed = await a_claim(store)
+    await a_booking_that_is_lost(claimed, store, recorder)
+
+    with pytest.raises(BookingsLost) as lost:
+        await recorder.record(a_change(claimed.ownership, "next"))
+
+    printed = capsys.readouterr()
+    assert "change_not_storable" in printed.out + printed.err
+    assert "secret" not in printed.out + printed.err + str(lost.value)
+
+
+async def test_an_execution_that_somebody_holds_waits_alone_and_keeps_its_order(
+    store: InMemoryRunStore, recorder: EventRecorder
+) -> None:
+    held, other = await a_claim(store), await a_claim(store)
+    store.failures = [Busy("as a group"), Busy("alone")]
+
+    recorder.sink(held.ownership).emit(a_tool_call(held.ownership, "first"))
+    await asyncio.gather(
+        recorder.record(the_end(held)),
+        recorder.record(a_change(other.ownership, "x")),
+    )
+
+    assert [told(group) for group in store.commits] == [["x"], ["first", "ExecutionCompleted"]]
+
+
+async def test_flushing_commits_what_was_reported(store: InMemoryRunStore, recorder: EventRecorder) -> None:
+    claimed = await a_claim(store)
+    store.failures = [unavailable()]
+
+    recorder.sink(claimed.ownership).emit(a_tool_call(claimed.ownership, "a"))
+    await recorder.flush(5)
+
+    assert told(store.kept(claimed.execution.id).events) == ["ExecutionStarted", "a"]
+
+
+async def test_reports_that_are_being_committed_at_the_stop_are_told_as_lost(
+    store: InMemoryRunStore, hints: FakeHints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claimed = await a_claim(store)
+    recorder = EventRecorder(store, hints)
+    recorder.start()
+    store.gate = asyncio.Event()
+
+    recorder.sink(claimed.ownership).emit(a_tool_call(claimed.ownership, "a"))
+    await recorder.stop(0.05)
+
+    printed = capsys.readouterr()
+    assert "reports_lost" in printed.out + printed.err
 
 
 async def test_text_that_the_database_cannot_store_is_cleaned(store: InMemoryRunStore, recorder: EventRecorder) -> None:

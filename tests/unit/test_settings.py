@@ -232,3 +232,13 @@ def test_every_command_has_help(
 
     assert ended.value.code == 0
     assert "Usage: regatta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["github_copilot/gpt-4o", "bedrock/x", "os.environ/KEY"])
+def test_the_model_is_one_that_may_be_called(model: str) -> None:
+    with pytest.raises(BadSettings, match=r"^--model should be a model of anthropic, "):
+        load(model=model)
+
+
+def test_the_model_may_be_a_bare_name() -> None:
+    assert load(model="gpt-4o-mini").model == "gpt-4o-mini"

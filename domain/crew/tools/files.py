@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
@@ -46,15 +47,14 @@ class ProjectFiles:
             return self._content(name, folder)
 
     def write(self, path: str, content: str) -> str:
-        """Replace the file as a whole. Raises ToolFault: not allowed, too large, no room."""
+        """Replace the file as a whole; nobody reads half of it. Raises ToolFault: not allowed, too large, no room."""
         data = content.encode(errors="replace")
         *folders, name = _parts(path) or [""]
         if not name:
             raise ToolFault("a file needs a name.")
         if len(data) > self.settings.max_bytes:
             raise ToolFault(f"the file is larger than {self.settings.max_bytes} bytes.")
-        if self._used() + len(data) > self.settings.max_project_bytes:
-            raise ToolFault("the files of this project take too much room.")
+        self._find_room(self.root.joinpath(*folders, name), len(data))
         with _faults(path), self._folder(folders, make=True) as folder:
             _replace(folder, name, data)
         return f"Wrote {len(data)} bytes to {'/'.join([*folders, name])}."
@@ -87,9 +87,22 @@ class ProjectFiles:
         finally:
             os.close(current)
 
-    def _used(self) -> int:
-        files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
-        return sum(file.lstat().st_size for file in files)
+    def _find_room(self, file: Path, size: int) -> None:
+        entries = 0
+        for folder, folders, names in os.walk(self.root):
+            others = [other for name in names if (other := Path(folder, name)) != file]
+            entries += len(others) + len(folders)
+            size += sum(map(_size, others))
+        if entries >= self.settings.max_project_files:
+            raise ToolFault(f"this project has {self.settings.max_project_files:,} files and folders already.")
+        if size > self.settings.max_project_bytes:
+            raise ToolFault("the files of this project take too much room.")
+
+
+def _size(file: Path) -> int:
+    with suppress(FileNotFoundError):  # another task has replaced or renamed it by now
+        return file.lstat().st_size
+    return 0
 
 
 def _is_file(descriptor: int) -> bool:
@@ -113,12 +126,19 @@ def _names(folder: int) -> str:
 
 
 def _replace(folder: int, name: str, data: bytes) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | _NO_LINK, 0o640, dir_fd=folder)
-    with os.fdopen(descriptor, "wb") as file:
-        if not _is_file(file.fileno()):
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise ToolFault("this is no file.")
-        file.truncate()
-        file.write(data)
+    draft = f".{uuid4().hex}.part"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o640, dir_fd=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=folder)
+        raise
 
 
 def _parts(path: str) -> list[str]:

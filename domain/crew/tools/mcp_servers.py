@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 import httpx
-from crewai.utilities.pydantic_schema_utils import create_model_from_schema
 from mcp import ClientSession
 from mcp import Tool as Listed
 from mcp.client.sse import sse_client
@@ -20,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel
 
 from domain.crew.tools.addresses import AddressGuard, AsyncGuardedTransport
+from domain.crew.tools.schemas import arguments_of
 from domain.crew.tools.settings import ToolSettings
 from domain.crew.tools.watched import ToolFault
 from domain.errors import FailureCode, RunFailed
@@ -53,30 +54,36 @@ class McpServer:
 
     @classmethod
     def of(cls, tool: Tool, settings: ToolSettings) -> "McpServer":
+        """The server of a tool. Raises RunFailed with TOOL_FAILED when its url is none."""
         url = str(tool.configuration.get("url", ""))
-        otherwise = SSE if httpx.URL(url).path.rstrip("/").endswith("/sse") else "streamable-http"
+        try:
+            path = httpx.URL(url).path
+        except httpx.InvalidURL as error:
+            message = f"The MCP server of the tool {tool.name!r} cannot be used: its url is no web address."
+            raise RunFailed(FailureCode.TOOL_FAILED, message) from error
+        otherwise = SSE if path.rstrip("/").endswith("/sse") else "streamable-http"
         return cls(tool.name, url, str(tool.configuration.get("transport", otherwise)), settings)
 
     def tools(self) -> list[ServerTool]:
         """What the server offers. Raises RunFailed with TOOL_FAILED when it cannot be asked."""
         try:
-            return [self._tool(listed) for listed in self._finished(self._list())[:MAX_TOOLS]]
+            return [self._tool(listed) for listed in self._finished(self._list)[:MAX_TOOLS]]
         except ToolFault as fault:
             message = f"The MCP server of the tool {self.name!r} cannot be used: {fault}"
             raise RunFailed(FailureCode.TOOL_FAILED, message, retryable=True) from fault
 
     def _tool(self, listed: Listed) -> ServerTool:
-        arguments = create_model_from_schema(listed.inputSchema, model_name=f"{listed.name}Arguments")
+        arguments = arguments_of(listed.name, listed.inputSchema)
         description = (listed.description or listed.name)[:MAX_DESCRIPTION]
 
         def act(**given: Any) -> str:
             # What the model left out is absent for the server too, not null.
             present = {name: _plain(value) for name, value in given.items() if value is not None}
-            return self._finished(self._call(listed.name, present))
+            return self._finished(partial(self._call, listed.name, present))
 
         return ServerTool(listed.name, description, arguments, act)
 
-    def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+    def _finished(self, work: "_Work[T]") -> T:
         try:
             return asyncio.run(self._in_time(work))
         except ToolFault:
@@ -86,15 +93,22 @@ class McpServer:
         except Exception as error:
             raise ToolFault("the MCP server cannot be reached or does not speak the protocol.") from error
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_time(self, work: "_Work[T]") -> T:
+        allowance: _Allowance | None = None
         try:
-            return await asyncio.wait_for(work, self.settings.timeout_seconds)
-        except TimeoutError as error:
-            raise ToolFault(f"no answer within {self.settings.timeout_seconds:g} seconds.") from error
+            async with asyncio.timeout(self.settings.timeout_seconds) as deadline:
+                allowance = _Allowance(deadline, self.settings.max_bytes)
+                return await work(allowance)
+        except BaseException as error:
+            if allowance and allowance.overdrawn:
+                raise ToolFault(allowance.overdrawn) from error
+            if isinstance(error, TimeoutError):
+                raise ToolFault(f"no answer within {self.settings.timeout_seconds:g} seconds.") from error
+            raise
 
-    async def _list(self) -> Sequence[Listed]:
+    async def _list(self, allowance: "_Allowance") -> Sequence[Listed]:
         found: list[Listed] = []
-        async with self._session() as session:
+        async with self._session(allowance) as session:
             cursor: str | None = None
             for _ in range(MAX_PAGES):
                 page = await session.list_tools(cursor)
@@ -104,8 +118,8 @@ class McpServer:
                     break
         return found
 
-    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
-        async with self._session() as session:
+    async def _call(self, name: str, arguments: dict[str, Any], allowance: "_Allowance") -> str:
+        async with self._session(allowance) as session:
             result = await session.call_tool(name, arguments)
         texts = [str(getattr(part, "text", f"[{part.type}]")) for part in result.content]
         if result.isError:
@@ -113,40 +127,99 @@ class McpServer:
         return "\n".join(texts)
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[ClientSession]:
+    async def _session(self, allowance: "_Allowance") -> AsyncIterator[ClientSession]:
         seconds = self.settings.timeout_seconds
         async with (
-            self._streams() as (receive, send),
+            self._streams(allowance) as (receive, send),
             ClientSession(receive, send, timedelta(seconds=seconds)) as session,
         ):
             await session.initialize()
             yield session
 
     @asynccontextmanager
-    async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
+    async def _streams(self, allowance: "_Allowance") -> AsyncIterator[tuple[Any, Any]]:
+        made = partial(self._client, allowance)
         if self.transport == SSE:
-            async with sse_client(self.url, httpx_client_factory=self._client) as streams:
+            async with sse_client(self.url, httpx_client_factory=made) as streams:
                 yield streams
         else:
             async with (
-                self._client() as client,
+                made() as client,
                 streamable_http_client(self.url, http_client=client) as (receive, send, _),
             ):
                 yield receive, send
 
     def _client(
         self,
+        allowance: "_Allowance",
         headers: dict[str, str] | None = None,
         timeout: httpx.Timeout | None = None,
         auth: httpx.Auth | None = None,
     ) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            transport=AsyncGuardedTransport(AddressGuard(self.settings.allowed_private_hosts)),
-            headers=headers,
+            transport=_BoundedTransport(AddressGuard(self.settings.allowed_private_hosts), allowance),
+            headers={**(headers or {}), "accept-encoding": "identity"},  # what is packed is larger than it seems
             timeout=timeout or self.settings.timeout_seconds,
             auth=auth,
             trust_env=False,
         )
+
+
+class _Allowance:
+    """How much one use of a server may bring in; `overdrawn` says what was too much, and its deadline is now then."""
+
+    def __init__(self, deadline: asyncio.Timeout, max_bytes: int) -> None:
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._taken = 0
+        self.overdrawn: str | None = None
+
+    def take(self, size: int) -> None:
+        """Count what came in. Raises ToolFault when it is too much."""
+        self._taken += size
+        if self._taken > self._max_bytes:
+            self.refuse(f"the answer is larger than {self._max_bytes} bytes.")
+
+    def refuse(self, reason: str) -> None:
+        """End the use, also where the protocol's own code would swallow an error and wait. Raises ToolFault."""
+        if self.overdrawn is None and not self._deadline.expired():
+            self._deadline.reschedule(0)
+        self.overdrawn = reason
+        raise ToolFault(reason)
+
+
+_Work: TypeAlias = Callable[[_Allowance], Coroutine[Any, Any, T]]
+
+
+class _BoundedTransport(AsyncGuardedTransport):
+    """A guarded transport that brings in no more than it is allowed to."""
+
+    def __init__(self, guard: AddressGuard, allowance: _Allowance) -> None:
+        super().__init__(guard)
+        self._allowance = allowance
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _BoundedStream(response.stream, self._allowance)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            self._allowance.refuse("the answer is compressed, which was not asked for.")
+        return response
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream, allowance: _Allowance) -> None:
+        self._inner = inner
+        self._allowance = allowance
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            self._allowance.take(len(chunk))
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 def _plain(value: Any) -> Any:

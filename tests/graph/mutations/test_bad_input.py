@@ -148,13 +148,14 @@ async def test_too_many_links_are_refused_before_anything_is_looked_up(graph: Gr
 NO_JSON = "This is no JSON value."
 NO_NUL = "The character U+0000 is not allowed."
 NOT_PLAIN = "At most 50 levels, and no integer beyond 64 bits."
+URL = "https://mcp.example.org"
 BAD_DOCUMENTS: dict[str, tuple[Any, str]] = {
     "a list": ([1], "object"),
     "a text": ("text", "object"),
-    "NUL in a value": ({"url": "x", "deep": ["nul\u0000"]}, NO_NUL),
-    "NUL in a key": ({"url": "x", "nul\u0000": 1}, NO_NUL),
-    "too large": ({"url": "x", "big": "b" * 64_000}, "At most 64000 characters of JSON."),
-    "too deep": ({"url": "x", "deep": [[[]]]}, NOT_PLAIN),
+    "NUL in a value": ({"url": URL, "deep": ["nul\u0000"]}, NO_NUL),
+    "NUL in a key": ({"url": URL, "nul\u0000": 1}, NO_NUL),
+    "too large": ({"url": URL, "big": "b" * 64_000}, "At most 64000 characters of JSON."),
+    "too deep": ({"url": URL, "deep": [[[]]]}, NOT_PLAIN),
 }
 
 
@@ -170,7 +171,7 @@ async def test_a_bad_document_is_refused_as_configuration_and_as_inputs(graph: G
     own = await one_of_each(graph)
     document, message = BAD_DOCUMENTS[case]
     if case == "too deep":
-        document = {"url": "x", "deep": _nested(300)}
+        document = {"url": URL, "deep": _nested(300)}
     tool = {"projectId": own["Project"], "name": "Other", "kind": "MCP_SERVER", "configuration": document}
 
     async with nothing_written(graph):

@@ -15,7 +15,7 @@ _STORAGE = tempfile.mkdtemp(prefix="regatta-crew-")
 atexit.register(shutil.rmtree, _STORAGE, ignore_errors=True)
 environment.prepare(Path(_STORAGE))
 
-from domain.crew.models import LiteLLMClient, ModelSettings  # noqa: E402 - crewai and litellm come after `prepare`
+from domain.crew.models import LiteLLMClient  # noqa: E402 - crewai and litellm come after `prepare`
 from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
 from domain.crew.tools import ToolSettings  # noqa: E402 - same
 from domain.events import ExecutionEvent  # noqa: E402 - same
@@ -120,8 +120,10 @@ async def server() -> AsyncIterator[ModelServer]:
 
 
 @pytest.fixture
-async def client(server: ModelServer) -> AsyncIterator[LiteLLMClient]:
-    running = LiteLLMClient(ModelSettings(api_base=server.url, api_key="sk-very-secret"))
+async def client(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMClient]:
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    running = LiteLLMClient()
     yield running
     await running.close()
 

@@ -6,8 +6,8 @@ import pytest
 
 from domain.errors import FailureCode, RunFailed
 from domain.events import ModelCalled, OutputStreamed
-from domain.model.ledger import CallOutcome
-from domain.ports import ModelRequest, TaskWork
+from domain.model.ledger import CallOutcome, TokenSource
+from domain.ports import ModelAnswer, ModelRequest, TaskWork
 from domain.services.model_gateway import LedgeredGateway
 from tests.unit.crew.conftest import FakeModel, Journal
 
@@ -73,21 +73,30 @@ async def test_what_was_written_before_a_failure_is_estimated(a_work: Works, jou
     assert (entry.error, entry.prompt_tokens, entry.completion_tokens) == ("ZeroDivisionError", 100, 3)
 
 
-async def test_cancelling_an_execution_closes_and_books_its_calls_only(a_work: Works, journal: Journal) -> None:
-    gateway = LedgeredGateway(FakeModel(hangs=True))
-    mine, other = a_work(), a_work()
-    calls = [asyncio.create_task(gateway.call(work, REQUEST, journal)) for work in (mine, other)]
+async def test_a_failure_that_was_billed_is_booked_with_what_the_client_says(a_work: Works, journal: Journal) -> None:
+    failure = RunFailed(FailureCode.MODEL_ANSWER_INVALID, "Empty.", retryable=True)
+    failure.spent = ModelAnswer("", prompt_tokens=1000, completion_tokens=4096, cost=Decimal("0.5"))
+
+    with pytest.raises(RunFailed):
+        await LedgeredGateway(FakeModel(pieces=(), failure=failure)).call(a_work(), REQUEST, journal)
+
+    [entry] = journal.entries
+    [called] = journal.of(ModelCalled)
+    assert (entry.outcome, entry.error) == (CallOutcome.FAILED, "MODEL_ANSWER_INVALID")
+    assert (entry.prompt_tokens, entry.completion_tokens, entry.cost) == (1000, 4096, Decimal("0.5"))
+    assert (entry.token_source, called.cost_amount) == (TokenSource.PROVIDER, Decimal("0.5"))
+
+
+async def test_a_cancelled_call_is_booked_with_an_estimate(a_work: Works, journal: Journal) -> None:
+    call = asyncio.create_task(LedgeredGateway(FakeModel(hangs=True)).call(a_work(), REQUEST, journal))
     await asyncio.sleep(0)
 
-    gateway.cancel(mine.ownership.execution_id)
-
+    call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await calls[0]
+        await call
+
     [entry] = journal.entries
-    assert (entry.outcome, entry.execution_id) == (CallOutcome.CANCELLED, mine.ownership.execution_id)
-    assert entry.prompt_tokens == 100
-    assert gateway.in_flight == 1
-    calls[1].cancel()
+    assert (entry.outcome, entry.prompt_tokens) == (CallOutcome.CANCELLED, 100)
 
 
 async def test_an_abandoned_work_makes_no_call(a_work: Works, journal: Journal) -> None:

@@ -12,13 +12,13 @@ from crewai.agents.agent_executor import AgentExecutor
 
 from domain.crew import executor, tuning
 from domain.crew.environment import SWITCHES
-from domain.crew.models import LiteLLMClient, ModelSettings
+from domain.crew.models import LiteLLMClient
 from domain.crew.simulated import register_simulated
 from domain.errors import FailureCode, RunFailed
 from domain.events import ModelCalled, OutputStreamed, ToolCalled, ToolReturned
 from domain.model.ledger import CallOutcome, TokenSource
 from domain.model.tool import Tool, ToolKind
-from domain.ports import TaskWork
+from domain.ports import ModelAnswer, TaskWork
 from tests.support.model_server import Silence, Status, Text, ToolCall, Usage
 from tests.unit.crew.conftest import Stage
 
@@ -171,17 +171,17 @@ async def test_a_cancelled_task_makes_no_further_call_when_its_tool_returns(
     assert stage.journal.of(ToolReturned) == []
 
 
-async def test_cancelling_through_the_gateway_cancels_the_run(stage: Stage, a_work: Works) -> None:
-    stage.server.script(Silence())
-    work = a_work()
-    run = asyncio.create_task(stage.run(work))
-    await stage.server.wait_for_requests(1)
+async def test_a_call_that_was_cut_off_fails_the_task_and_does_not_look_like_a_stop(
+    stage: Stage, a_work: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off(*_: Any) -> ModelAnswer:
+        raise asyncio.CancelledError
 
-    stage.gateway.cancel(work.ownership.execution_id)
+    monkeypatch.setattr(stage.client, "complete", cut_off)
 
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    await stage.server.wait_for_disconnects(1)
+    failure = await the_failure(stage, a_work())
+
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_UNAVAILABLE, True)
 
 
 async def test_a_model_without_native_tools_uses_them_by_text(stage: Stage, a_work: Works, a_tool: Tools) -> None:
@@ -251,7 +251,7 @@ def test_the_environment_is_prepared_and_the_process_is_as_it_was() -> None:
 
 
 def test_tools_are_offered_to_models_that_take_them() -> None:
-    client = LiteLLMClient(ModelSettings())
+    client = LiteLLMClient()
 
     assert client.supports_tools("openai/gpt-4o-mini")
     assert client.supports_tools("openai/some-local-model")

@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +18,11 @@ from crewai.tools import BaseTool
 from mcp.server.fastmcp import FastMCP
 from pydantic import BaseModel
 
-from domain.crew.tools import SearchKind, ToolSettings
+from domain.crew.tools import SearchKind, ToolSettings, permitted_classes
 from domain.crew.tools.addresses import AddressGuard, is_public
 from domain.crew.tools.calculator import calculate
 from domain.crew.tools.files import ProjectFiles
+from domain.crew.tools.schemas import arguments_of
 from domain.crew.tools.watched import ToolFault
 from domain.crew.tools.web import HttpGet
 from domain.errors import FailureCode, RunFailed
@@ -259,7 +260,7 @@ def crewai_tools_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_role_uses_an_allowed_class_of_crewai_tools(
     stage: Stage, settings_of: Callable[..., None], a_work: Works, a_tool: Tools
 ) -> None:
-    settings_of(crewai_tools=frozenset({"BoatTool"}))
+    settings_of(crewai_tools=permitted_classes(["OtherTool", "BoatTool:prefix+name"]))
     tool = a_tool(ToolKind.CREWAI_TOOL, "boats", class_name="BoatTool", arguments={"prefix": "HMS "})
 
     assert await used(stage, a_work(tools=[tool]), "boats", {"boat": "Bounty"}) == "HMS Bounty"
@@ -269,7 +270,7 @@ async def test_a_role_uses_an_allowed_class_of_crewai_tools(
 async def test_what_breaks_in_a_class_of_others_is_not_told(
     stage: Stage, settings_of: Callable[..., None], a_work: Works, a_tool: Tools
 ) -> None:
-    settings_of(crewai_tools=frozenset({"BoatTool"}))
+    settings_of(crewai_tools=permitted_classes(["BoatTool"]))
     work = a_work(tools=[a_tool(ToolKind.CREWAI_TOOL, "boats", class_name="BoatTool")])
 
     assert await used(stage, work, "boats", {"boat": "wreck"}) == "Error: the tool failed (OSError)."
@@ -286,8 +287,20 @@ UNUSABLE: list[tuple[ToolKind, dict[str, Any], dict[str, Any], str]] = [
     (
         ToolKind.CREWAI_TOOL,
         {"class_name": "BoatTool"},
-        {"crewai_tools": frozenset({"BoatTool"})},
+        {"crewai_tools": {"BoatTool": frozenset()}},
         "the package crewai_tools is not installed on this server.",
+    ),
+    (
+        ToolKind.CREWAI_TOOL,
+        {"class_name": "BoatTool", "arguments": {"prefix": "HMS ", "name": "x"}},
+        {"crewai_tools": {"BoatTool": frozenset({"name"})}},
+        "the argument 'prefix' is not allowed on this server.",
+    ),
+    (
+        ToolKind.CREWAI_TOOL,
+        {"class_name": "BoatTool", "arguments": ["x"]},
+        {"crewai_tools": {"BoatTool": frozenset()}},
+        "its arguments are no object.",
     ),
 ]
 
@@ -325,6 +338,134 @@ async def test_an_mcp_server_on_a_private_address_is_not_asked(
     assert caught.value.code is FailureCode.TOOL_FAILED
     assert "127.0.0.1 is not on the public internet" in caught.value.message
     assert stage.server.received == 0
+
+
+async def test_an_mcp_server_without_a_usable_url_is_a_typed_failure(
+    stage: Stage, a_work: Works, a_tool: Tools
+) -> None:
+    with pytest.raises(RunFailed) as caught:
+        await stage.run(a_work(tools=[a_tool(ToolKind.MCP_SERVER, url="http://[::1")]))
+
+    assert caught.value.code is FailureCode.TOOL_FAILED
+    assert caught.value.message == "The MCP server of the tool 'My tool' cannot be used: its url is no web address."
+
+
+class HostileMcp(BaseHTTPRequestHandler):
+    """Speaks just enough MCP to list one tool, with the schema and the description of its class."""
+
+    schema: dict[str, Any]
+    description: str
+    packed: bool
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if "id" not in asked:
+            self.send_response(202)
+            self.end_headers()
+            return
+        listed = {"tools": [{"name": "t", "description": self.description, "inputSchema": self.schema}]}
+        server = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}
+        result = server if asked["method"] == "initialize" else listed
+        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if self.packed:
+            self.send_header("content-encoding", "gzip")
+        self.end_headers()
+        with suppress(OSError):  # a client that has enough
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.send_response(405)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def a_hostile_mcp(schema: dict[str, Any], description: str = "", *, packed: bool = False) -> Iterator[str]:
+    kind = type("Hostile", (HostileMcp,), {"schema": schema, "description": description, "packed": packed})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/mcp"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+FINE = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        ({"schema": {"type": "object", "properties": {"a": 1}}}, "the arguments of 't' are described wrongly: "),
+        ({"schema": {"properties": {"a": {"$ref": "file:///etc/hostname"}}}}, "it refers to another place."),
+        ({"schema": FINE, "description": "x" * 1_000_001}, "the answer is larger than 1000000 bytes."),
+        ({"schema": FINE, "packed": True}, "the answer is compressed, which was not asked for."),
+    ],
+    ids=["no schema", "elsewhere", "large", "packed"],
+)
+async def test_a_hostile_mcp_server_is_a_typed_failure(
+    stage: Stage,
+    settings_of: Callable[..., None],
+    a_work: Works,
+    a_tool: Tools,
+    hostile: dict[str, Any],
+    reason: str,
+) -> None:
+    settings_of(timeout_seconds=60)  # so that running into it would show
+
+    with a_hostile_mcp(**hostile) as url, pytest.raises(RunFailed) as caught:
+        await stage.run(a_work(tools=[a_tool(ToolKind.MCP_SERVER, url=url)]))
+
+    assert caught.value.code is FailureCode.TOOL_FAILED
+    assert reason in caught.value.message
+    assert stage.server.received == 0
+
+
+def nested(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        inner = {"type": "object", "properties": {"a": inner}}
+    return inner
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    twice = {f"d{n}": {"properties": {x: {"$ref": f"#/$defs/d{n + 1}"} for x in "ab"}} for n in range(levels)}
+    return {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**twice, f"d{levels}": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (nested(5_000), "it cannot be read"),
+        (doubling(40), "too large"),
+        ({"properties": {f"p{n}": {"type": "string"} for n in range(4_000)}}, "too large"),
+        ({"properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}}, "another place"),
+        ({"properties": {"a": {"$ref": "#/%24defs/a"}}, "%24defs": {"a": {}}, "$defs": doubling(40)}, "another place"),
+        ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "cannot be read"),
+        ({"properties": {"a": {"$ref": 5}}}, "another place"),
+    ],
+    ids=["nested", "doubling", "long", "elsewhere", "escaped", "dangling", "number"],
+)
+def test_a_hostile_schema_is_a_fault(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ToolFault, match=reason):
+        arguments_of("t", schema)
+
+
+def test_a_schema_with_references_becomes_arguments() -> None:
+    person = {"type": "object", "properties": {"name": {"type": "string"}, "boss": {"$ref": "#/$defs/Person"}}}
+    schema = {"type": "object", "properties": {"who": {"$ref": "#/$defs/Person"}}, "$defs": {"Person": person}}
+
+    made = arguments_of("t", schema).model_validate({"who": {"name": "Ada", "boss": {"name": "Eve"}}})
+
+    assert made.model_dump(exclude_none=True)["who"]["name"] == "Ada"
 
 
 async def test_wrong_arguments_go_back_to_the_model(stage: Stage, a_work: Works, a_tool: Tools) -> None:
@@ -413,7 +554,8 @@ def test_anything_else_is_a_fault(expression: str) -> None:
         "127.0.0.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254",
         "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "2002:7f00:1::", "64:ff9b::7f00:1",
-        "198.18.0.1", "192.0.2.1",
+        "198.18.0.1", "192.0.2.1", "168.63.129.16", "192.0.0.192", "100.100.100.200", "3fff::1", "::ffff:168.63.129.16",
+        "64:ff9b:1::7f00:1",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_recognised(address: str) -> None:
@@ -455,6 +597,32 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch: 
 
     with pytest.raises(ToolFault, match="not on the public internet"):
         AddressGuard().checked_address(httpx.URL("http://example.com/"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url", "is_open"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080/", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080/", True),
+        ("127.0.0.1:8080", "http://127.0.0.1/", False),
+        ("127.0.0.1:80", "http://127.0.0.1/", True),
+        ("127.0.0.1:443", "https://127.0.0.1/", True),
+        ("LOCALHOST:8080", "http://localhost:8080/", True),
+        ("localhost:8080", "http://localhost:8081/", False),
+        ("::1", "http://[::1]:9/", True),
+        ("[::1]", "http://[::1]:9/", True),
+        ("[::1]:8080", "http://[::1]:8080/", True),
+        ("[::1]:8080", "http://[::1]:9/", False),
+        ("127.0.0.1:x", "http://127.0.0.1/", False),
+    ],
+)
+def test_a_private_host_is_open_on_the_ports_that_are_named(allowed: str, url: str, *, is_open: bool) -> None:
+    guard = AddressGuard([allowed])
+    if is_open:
+        assert ipaddress.ip_address(guard.checked_address(httpx.URL(url))).is_loopback
+    else:
+        with pytest.raises(ToolFault, match="not on the public internet"):
+            guard.checked_address(httpx.URL(url))
 
 
 OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5)
@@ -543,6 +711,49 @@ def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
     files.write("a", "new")
 
     assert files.read("a") == "new"
+
+
+def test_a_file_is_not_counted_twice_when_it_is_replaced(tmp_path: Path) -> None:
+    files = ProjectFiles(tmp_path, ToolSettings(max_project_bytes=15, max_project_files=1))
+
+    files.write("a", "x" * 10)
+    files.write("a", "y" * 15)
+
+    assert files.read("a") == "y" * 15
+
+
+def test_files_and_folders_are_counted(tmp_path: Path) -> None:
+    files = ProjectFiles(tmp_path, ToolSettings(max_project_files=3))
+
+    files.write("a/b", "")
+    files.write("c", "")
+
+    for path in ("d", "e/f"):
+        with pytest.raises(ToolFault, match="this project has 3 files and folders already"):
+            files.write(path, "")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c"]
+
+
+def test_a_file_is_never_seen_half_written(tmp_path: Path) -> None:
+    files = ProjectFiles(tmp_path, ToolSettings())
+    files.write("a", "old")
+
+    with (tmp_path / "a").open() as reader:
+        files.write("a", "new")
+        assert reader.read() == "old"
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
+    files = ProjectFiles(tmp_path, ToolSettings())
+    (tmp_path / "folder").mkdir()
+
+    for path in ("folder", "n" * 256):
+        with pytest.raises(ToolFault):
+            files.write(path, "x")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_the_key_of_the_search_engine_is_not_shown() -> None:

@@ -1,0 +1,65 @@
+"""How much one operation may load: whichever executor runs it asks here before it reads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+MAX_OBJECTS = 50_000
+"""The most objects in one answer; more is a mistake or an attack.
+
+Pages count with all that they may bring, those under several aliases each for itself, and before the first of
+their level is read. Lists (roles, tasks, …) count with what they do bring, and are cut off where it is too much.
+"""
+
+LIST_SIZE = 100
+"""So many things a list of a parent has at most, by the domain's rules."""
+
+Lists = Mapping[UUID, Sequence[Any]]
+
+
+class TooLarge(Exception):
+    """The answer would have more objects than `MAX_OBJECTS`, or more values than the executor takes."""
+
+
+class Budget:
+    """What one operation has promised and loaded so far. Once it is exceeded it stays so."""
+
+    def __init__(self) -> None:
+        self._promised = 0
+        self._left = MAX_OBJECTS
+        self._alone = asyncio.Lock()
+
+    def promise(self, objects: int) -> None:
+        """Count what pages may bring; raises TooLarge."""
+        self._promised += objects
+        self.check()
+
+    def check(self) -> None:
+        """Raises TooLarge when the operation was refused already: what it still has in mind is not read."""
+        if self._promised > MAX_OBJECTS or self._left < 0:
+            raise TooLarge
+
+    async def lists(self, parents: int, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:
+        """The lists of so many parents; `load` is given the most rows that it may read. Raises TooLarge.
+
+        Lists that fit whatever they bring are read beside each other; others one by one, each with all that is left.
+        """
+        likely = parents * LIST_SIZE
+        if likely <= self._left:
+            return await self._loaded(likely, None, load)
+        async with self._alone:
+            self.check()
+            return await self._loaded(self._left, self._left + 1, load)
+
+    async def _loaded(self, reserved: int, limit: int | None, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:
+        """Reserve, read, and give back what was not needed."""
+        self._left -= reserved
+        try:
+            found = await load(limit)
+        except BaseException:
+            self._left += reserved
+            raise
+        self._left += reserved - sum(map(len, found.values()))
+        self.check()
+        return found

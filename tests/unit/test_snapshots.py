@@ -1,0 +1,197 @@
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from domain.errors import RegattaError
+from domain.model.execution import Execution, ExecutionStatus, TaskExecution
+from domain.model.identity import DEFAULT_TENANT, ExecutionId, TenantId, new_id
+from domain.model.ledger import Usage
+from domain.model.progress import ExecutionProgress
+from domain.ports import execution_topic, project_topic
+from domain.services import snapshots
+from domain.services.snapshots import Snapshots
+from tests.support.fakes import FakeHints, a_team_with_tasks, unavailable
+
+NEVER = 60.0
+
+
+class Store:
+    """As much of the Reader as snapshots need; `reads` counts what was asked."""
+
+    def __init__(self) -> None:
+        self.execution, self.tasks, _ = a_team_with_tasks("only")
+        self.tokens = 0
+        self.activities: list[tuple[Execution, int]] = []
+        self.failures: list[Exception] = []
+        self.reads = 0
+
+    def _read(self) -> None:
+        self.reads += 1
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def by_ids(self, _kind: type[Any], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Execution]:
+        self._read()
+        await asyncio.sleep(0)
+        found = self.execution
+        return {found.id: found} if found.tenant_id == tenant_id and found.id in ids else {}
+
+    async def children(self, *_: object) -> Mapping[UUID, Sequence[TaskExecution]]:
+        self._read()
+        return {self.execution.id: self.tasks}
+
+    async def usage(self, *_: object) -> Mapping[UUID, Usage]:
+        self._read()
+        return {self.tasks[0].id: Usage(calls=1, prompt_tokens=self.tokens)}
+
+    async def activity(self, _tenant: TenantId, _project: UUID, _since: datetime, limit: int) -> Any:
+        self._read()
+        return self.activities[:limit]
+
+
+class Scene:
+    """One execution and its project, and the snapshots of one process."""
+
+    def __init__(self, patience: float = NEVER, interval: float = 0.0) -> None:
+        self.store = Store()
+        self.hints = FakeHints()
+        self.snapshots = Snapshots(self.store, self.hints, patience, interval)  # type: ignore[arg-type] # a part of it
+        self.id: ExecutionId = self.store.execution.id
+        self.project_id = self.store.execution.project_id
+
+    def progress(self) -> AsyncGenerator[ExecutionProgress, None]:
+        return self.snapshots.progress(DEFAULT_TENANT, self.id)
+
+    def activity(self) -> AsyncGenerator[Sequence[Execution], None]:
+        return self.snapshots.activity(DEFAULT_TENANT, self.project_id)
+
+    async def spends(self, tokens: int) -> None:
+        self.store.tokens += tokens
+        await self.hints.publish([execution_topic(self.id)])
+
+    async def ends(self) -> None:
+        self.store.execution = replace(self.store.execution, status=ExecutionStatus.CANCELLED)
+        await self.hints.publish([execution_topic(self.id)])
+
+
+async def tokens_of(stream: AsyncGenerator[ExecutionProgress, None]) -> list[int]:
+    return [snapshot.total_tokens async for snapshot in stream]
+
+
+async def test_a_snapshot_at_once_on_every_change_and_the_final_one_last() -> None:
+    scene = Scene()
+    stream = scene.progress()
+
+    seen = [(await anext(stream)).total_tokens]
+    await scene.spends(7)
+    seen.append((await anext(stream)).total_tokens)
+    await scene.spends(0)  # nothing to tell
+    await scene.ends()
+    rest = [(it.total_tokens, it.execution.is_final) async for it in stream]
+
+    assert (seen, rest) == ([0, 7], [(7, True)])
+
+
+async def test_all_who_follow_the_same_execution_share_its_reads_however_often_it_is_hinted() -> None:
+    scene = Scene(interval=0.1)
+    collecting = [asyncio.ensure_future(tokens_of(scene.progress())) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    assert (scene.snapshots.followed, scene.hints.listeners(execution_topic(scene.id))) == (1, 1)
+    assert scene.store.reads == 3  # a snapshot takes three
+
+    for _ in range(80):
+        await scene.spends(1)
+        await asyncio.sleep(0)
+    await scene.ends()
+    seen = await asyncio.gather(*collecting)
+
+    assert {(told[0], told[-1]) for told in seen} == {(0, 80)}
+    assert scene.store.reads <= 9
+    assert (scene.snapshots.followed, scene.hints.listeners(execution_topic(scene.id))) == (0, 0)
+
+
+async def test_who_comes_later_is_told_what_is_now_and_not_what_was() -> None:
+    scene = Scene()
+    async with aclosing(scene.progress()) as first, aclosing(scene.progress()) as later:
+        await anext(first)
+        scene.store.tokens = 5
+
+        assert (await anext(later)).total_tokens == 5
+
+
+async def test_a_lost_hint_costs_time_but_no_state() -> None:
+    scene = Scene(patience=0.02)
+    scene.hints.is_deaf = True
+    stream = scene.progress()
+    await anext(stream)
+
+    await scene.ends()
+
+    assert [it.execution.is_final async for it in stream] == [True]
+
+
+async def test_a_database_that_is_away_for_a_while_ends_no_subscription(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_READ_PAUSE", 0.01)
+    scene = Scene()
+    async with aclosing(scene.progress()) as progress, aclosing(scene.activity()) as activity:
+        scene.store.failures = [unavailable(), unavailable()]
+        await anext(progress)
+        scene.store.failures = [unavailable()]
+        await anext(activity)
+        scene.store.failures = [unavailable()]
+        await scene.spends(3)
+
+        assert (await anext(progress)).total_tokens == 3
+
+
+async def test_a_fault_ends_the_subscription_with_it() -> None:
+    scene = Scene()
+    scene.store.failures = [RegattaError("a fault")]
+
+    with pytest.raises(RegattaError, match="a fault"):
+        await anext(scene.progress())
+    assert scene.snapshots.followed == 0
+
+
+async def test_an_execution_that_does_not_exist_or_is_foreign_ends_at_once() -> None:
+    scene = Scene()
+
+    assert await tokens_of(scene.snapshots.progress(DEFAULT_TENANT, ExecutionId(new_id()))) == []
+    assert await tokens_of(scene.snapshots.progress(TenantId(new_id()), scene.id)) == []
+
+
+def _executions(count: int) -> list[tuple[Execution, int]]:
+    return [(a_team_with_tasks("only")[0], 1) for _ in range(count)]
+
+
+async def test_many_executions_are_told_in_several_messages_and_none_is_forgotten() -> None:
+    scene = Scene()
+    scene.store.activities = _executions(250)
+    async with aclosing(scene.activity()) as stream:
+        first = [len(await anext(stream)) for _ in range(3)]
+        oldest, last = scene.store.activities[-1]
+        scene.store.activities[-1] = (replace(oldest, status=ExecutionStatus.CANCELLED), last + 1)
+        await scene.hints.publish([project_topic(scene.project_id)])
+        changed = await anext(stream)
+
+    assert first == [100, 100, 50]
+    assert [(it.id, it.status) for it in changed] == [(oldest.id, ExecutionStatus.CANCELLED)]
+
+
+async def test_what_ended_before_is_no_activity() -> None:
+    scene = Scene()
+    ((over, last),) = _executions(1)
+    scene.store.activities = [(replace(over, status=ExecutionStatus.CANCELLED), last)]
+    async with aclosing(scene.activity()) as stream:
+        first = await anext(stream)
+        scene.store.activities += _executions(1)
+        await scene.hints.publish([project_topic(scene.project_id)])
+
+        assert first == []
+        assert [it.id for it in await anext(stream)] == [scene.store.activities[-1][0].id]
