@@ -15,6 +15,7 @@ After an interruption all local listeners are woken, and if hints of ours were l
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -97,6 +98,7 @@ class BroadcastHints:
         self._publisher: Broadcast | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._lost_some = False
+        self._interrupted = False
         self._stopping = False
         self._sending = asyncio.Lock()
         self._up = asyncio.Event()
@@ -190,6 +192,7 @@ class BroadcastHints:
             try:
                 await self._session()
             except Exception as error:  # noqa: BLE001 - whatever broke, it is made anew
+                self._interrupted = True
                 _log.warning("hints_interrupted", error=_causes(error))
             pause = _FIRST_PAUSE if self._up.is_set() else min(2 * pause, _LONGEST_PAUSE)
             self._up.clear()
@@ -271,7 +274,8 @@ class BroadcastHints:
         if not self._up.is_set():
             self._up.set()
             self._wake_everybody()
-            _log.info("hints_flow")
+            _log.log(logging.INFO if self._interrupted else logging.DEBUG, "hints_flow")
+            self._interrupted = False
         if self._lost_some:
             self._lost_some = False
             self._add_pending([_EVERYBODY])

@@ -1,6 +1,7 @@
 """The command `regatta`. What can be slow is imported by the command that needs it: `--help` answers at once."""
 
 import gc
+import importlib.metadata
 import os
 import select
 import sys
@@ -15,11 +16,11 @@ from app.complaints import Complaint
 from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 _FAILED: Final = 1
+_ROLE_HINT: Final = "\nthe owner needs CREATEROLE: ALTER ROLE … CREATEROLE"
 _ORPHAN_SECONDS: Final = 2.0  # beyond the grace, for what should have ended by then
 
 app = typer.Typer(
     name="regatta",
-    help="Teams of AI agents behind one GraphQL API. All settings: docs/settings.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +42,21 @@ DataDir = Annotated[
     typer.Option(help="Where the embedded PostgreSQL lives [REGATTA_DATA_DIR, else .regatta].", show_default=False),
 ]
 ParentFd = Annotated[int | None, typer.Option(hidden=True)]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"regatta {importlib.metadata.version('regatta')}")
+        raise typer.Exit
+
+
+@app.callback()
+def regatta(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Teams of AI agents behind one GraphQL API. All settings: docs/settings.md."""
 
 
 @app.command()
@@ -74,8 +90,10 @@ def worker(
         raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
     if parent_fd is not None:
         _do_not_outlive(parent_fd, settings.shutdown_grace_seconds + _ORPHAN_SECONDS)
+    from app.observability import configure_logging, ignore_warnings  # noqa: PLC0415 - see the module
+
+    ignore_warnings()
     from app import worker as workers  # noqa: PLC0415 - takes seconds
-    from app.observability import configure_logging  # noqa: PLC0415 - see the module
 
     configure_logging(settings.log_level, settings.log_format)
     chosen = name or workers.default_name(settings, index)
@@ -98,7 +116,10 @@ def _do_not_outlive(parent_fd: int, patience: float) -> None:
 
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the database to the newest revision: REGATTA_MIGRATION_DATABASE_URL or the embedded one."""
+    """Bring the database to the newest revision.
+
+    It is that at REGATTA_MIGRATION_DATABASE_URL, else at REGATTA_DATABASE_URL, else the embedded one.
+    """
     from app.migrations import newest_revision  # noqa: PLC0415 - see the module
     from app.serve import revision_of  # noqa: PLC0415 - same
 
@@ -122,7 +143,8 @@ def _migrate(url: str) -> None:
     try:
         run(url)
     except DBAPIError as error:  # above all a user who may not make tables or roles
-        raise Complaint(f"the migration failed: {error.orig}") from error
+        hint = _ROLE_HINT if "permission denied to create role" in str(error.orig) else ""
+        raise Complaint(f"the migration failed: {error.orig}{hint}") from error
 
 
 @app.command()

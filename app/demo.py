@@ -6,6 +6,7 @@ A server that is already there is used; otherwise one is started for the time of
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from app.complaints import Complaint
 from app.demo_view import DemoView, view_for
 from app.seed import INPUTS, SeedRefused, ensure_seed
 from app.serve import web_address
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 
 SIMULATED_DELAY_SECONDS: Final = 0.03
 """Between two groups of words of the simulated model, so that there is something to see."""
@@ -36,6 +37,7 @@ _ANSWER_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _CANCEL_SECONDS: Final = 2.0
 _INTERRUPTED: Final = 130
+_MODEL_VARIABLES: Final = (f"{PREFIX}MODEL", f"{PREFIX}SIMULATED_")
 
 _KICKOFF: Final = """
 mutation DemoKickoff($input: KickoffTeamInput!) {
@@ -89,6 +91,10 @@ class DemoFailed(Complaint):
     """The demo could not be shown; the text says why."""
 
 
+class _Interrupted(Exception):
+    """Ctrl-C while the team was at work; the text says what became of the execution."""
+
+
 def run_demo(settings: Settings, product: str | None, audience: str | None) -> int:
     """Run the demo; the exit status is 0 when the execution was completed.
 
@@ -106,16 +112,43 @@ def run_demo(settings: Settings, product: str | None, audience: str | None) -> i
 
 
 async def _demo(settings: Settings, inputs: Mapping[str, str]) -> int:
-    began = time.monotonic()
     _end_on_signals()
-    view = view_for(settings.model)
-    with view:
-        view.status("Starting PostgreSQL, the API and a worker, which loads CrewAI")
-        async with _server(settings) as address:
-            result = await _run(address, inputs, view)
-            view.status("Stopping the server")
-    view.result(result, time.monotonic() - began)
+    async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
+        found = await _is_regatta(client, web_address(settings))
+        view = view_for(None if found else settings.model)
+        server = _found_server(settings, client, view) if found else _own_server(settings, client, view)
+        try:
+            result, starting, working = await _shown(server, inputs, view)
+        except (_Interrupted, asyncio.CancelledError) as interruption:
+            became = [str(interruption)] if str(interruption) else []
+            view.note(f"Interrupted: {', '.join([*became, _left(found=found)])}.")
+            return _INTERRUPTED
+    view.result(result, starting, working)
+    view.note(f"See it in GraphiQL: {f'{web_address(settings)}/graphql' if found else _make_run(settings)}")
     return 0 if result["status"] == "COMPLETED" else 1
+
+
+async def _shown(
+    server: contextlib.AbstractAsyncContextManager[str], inputs: Mapping[str, str], view: DemoView
+) -> tuple[Mapping[str, Any], float, float]:
+    """The result, the seconds until a worker was ready, and those of the team's work."""
+    began = time.monotonic()
+    with view:
+        async with server as address:
+            ready = time.monotonic()
+            result = await _run(address, inputs, view)
+            done = time.monotonic()
+    return result, ready - began, done - ready
+
+
+def _left(*, found: bool) -> str:
+    return "the server goes on, for it was there before" if found else "the server is stopped"
+
+
+def _make_run(settings: Settings) -> str:
+    """The command that serves the data of this demo."""
+    is_known = settings.data_dir == Settings.model_fields["data_dir"].default or f"{PREFIX}DATA_DIR" in os.environ
+    return "make run" if is_known else f'make run ARGS="--data-dir {shlex.quote(str(settings.data_dir))}"'
 
 
 async def _run(address: str, inputs: Mapping[str, str], view: DemoView) -> Mapping[str, Any]:
@@ -128,8 +161,8 @@ async def _run(address: str, inputs: Mapping[str, str], view: DemoView) -> Mappi
         try:
             await _follow(address, execution_id, view)
         except asyncio.CancelledError:
-            await _cancel(session, execution_id)
-            raise
+            is_over = await _cancel(session, execution_id)
+            raise _Interrupted(f"the execution {'was' if is_over else 'could not be'} cancelled") from None
         result: Mapping[str, Any] = (await _asked(session, _RESULT, {"id": execution_id}))["execution"]
         return result
 
@@ -170,14 +203,16 @@ async def _watch(
             take(answer)
 
 
-async def _cancel(session: AsyncClientSession, execution_id: str) -> None:
-    """Otherwise the next worker would go on with it: executions survive a stop."""
+async def _cancel(session: AsyncClientSession, execution_id: str) -> bool:
+    """Whether it ended in time. Not cancelled, the next worker would go on with it: executions survive a stop."""
     with contextlib.suppress(TransportError, httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(_CANCEL_SECONDS):
             await _asked(session, _CANCEL, {"id": execution_id})
             # Until the worker has ended it: stopped before, it would leave that to the next one.
             while (await _asked(session, _RESULT, {"id": execution_id}))["execution"]["status"] == "CANCELLING":  # noqa: ASYNC110 - the event is in another process
                 await asyncio.sleep(_LOOK_SECONDS)
+            return True
+    return False
 
 
 def _end_on_signals() -> None:
@@ -188,19 +223,6 @@ def _end_on_signals() -> None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-@contextlib.asynccontextmanager
-async def _server(settings: Settings) -> AsyncIterator[str]:
-    """The address of a server with a worker that is warm."""
-    async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
-        address = web_address(settings)
-        if await _is_regatta(client, address):
-            await _ready(client, address, lambda: None)
-            yield address
-            return
-        async with _own_server(settings, client) as address:
-            yield address
-
-
 async def _is_regatta(client: httpx.AsyncClient, address: str) -> bool:
     try:
         return bool((await client.get(f"{address}/health/live")).json() == {"status": "alive"})
@@ -209,7 +231,22 @@ async def _is_regatta(client: httpx.AsyncClient, address: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _own_server(settings: Settings, client: httpx.AsyncClient) -> AsyncIterator[str]:
+async def _found_server(settings: Settings, client: httpx.AsyncClient, view: DemoView) -> AsyncIterator[str]:
+    """The address of the server that is already there, once it has a worker that is warm."""
+    address = web_address(settings)
+    view.note(f"Using the server at {address}, which has its own model.")
+    for name in sorted(os.environ):
+        if name.startswith(_MODEL_VARIABLES) and os.environ[name]:
+            view.note(f"Warning: {name} has no effect there.")
+    view.status("Waiting for its worker")
+    await _ready(client, address, lambda: None)
+    yield address
+
+
+@contextlib.asynccontextmanager
+async def _own_server(settings: Settings, client: httpx.AsyncClient, view: DemoView) -> AsyncIterator[str]:
+    """The address of a server of our own with a worker that is warm."""
+    view.status(f"Starting {'' if settings.database_url else 'PostgreSQL, '}the API and a worker, which loads CrewAI")
     settings = _for_a_demo(settings)
     address = web_address(settings)
     reading, writing = os.pipe()
@@ -220,6 +257,7 @@ async def _own_server(settings: Settings, client: httpx.AsyncClient) -> AsyncIte
             await _ready(client, address, lambda: _complain_if_ended(process, log))
             yield address
         finally:
+            view.status("Stopping the server")
             os.close(writing)  # the server's sign to stop, if we are killed
             await _stopped(process)
 

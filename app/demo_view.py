@@ -37,20 +37,23 @@ class DemoView(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def status(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def take_events(self, batch: Answer) -> None: ...
     def take_progress(self, progress: Answer) -> None: ...
-    def result(self, execution: Answer, seconds: float) -> None: ...
+    def result(self, execution: Answer, starting: float, working: float) -> None: ...
 
 
-def view_for(model: str, console: Console | None = None) -> DemoView:
-    """A live view on a terminal, lines elsewhere."""
+def view_for(model: str | None, console: Console | None = None) -> DemoView:
+    """A live view on a terminal, lines elsewhere; without a model where that is the server's business."""
     console = console or Console(highlight=False)
     is_live = console.is_terminal and not console.is_dumb_terminal
     return LiveView(console, model) if is_live else PlainView(console, model)
 
 
-def introduction(model: str) -> str:
-    """What is about to be seen, and on which model."""
+def introduction(model: str | None) -> str:
+    """What is about to be seen, and on which model where that is known."""
+    if model is None:
+        return "A team of three launches a product."
     if not model.startswith("simulated/"):
         return f"A team of three launches a product, on the model {model}."
     return (
@@ -60,23 +63,23 @@ def introduction(model: str) -> str:
 
 
 def money(cost: Answer) -> str:
-    """Like `0.0123 USD`."""
-    amount = Decimal(cost["amount"])
-    return f"{amount:.4f} {cost['currency']}" if amount else f"0 {cost['currency']}"
+    """Exact and without needless zeros, like `0.0000363 USD`."""
+    digits = f"{Decimal(cost['amount']):f}"
+    return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits} {cost['currency']}"
 
 
-def summary(execution: Answer, seconds: float) -> str:
-    """The last line."""
+def summary(execution: Answer, starting: float, working: float) -> str:
+    """What came of it and what it took; durations in seconds."""
     usage = execution["usage"]
-    calls = f"{usage['calls']} model calls"
+    calls = f"{usage['calls']} model call{'' if usage['calls'] == 1 else 's'}"
     spent = f"{usage['totalTokens']:,} tokens, {money(usage['cost'])}"
-    return f"{execution['status']}: {calls}, {spent}; {seconds:.1f} s in all."
+    return f"{execution['status']}: {calls}, {spent}; start {starting:.1f} s, work {working:.1f} s."
 
 
 class PlainView:
     """Lines that never change: for a pipe, a file, a log."""
 
-    def __init__(self, console: Console, model: str) -> None:
+    def __init__(self, console: Console, model: str | None) -> None:
         self._console = console
         self._model = model
         self._began = time.monotonic()
@@ -92,6 +95,9 @@ class PlainView:
     def status(self, text: str) -> None:
         self._tell(f"{text}.")
 
+    def note(self, text: str) -> None:
+        self._say(text)
+
     def take_events(self, batch: Answer) -> None:
         for event in batch["events"]:
             if event["__typename"] == "OutputStreamed":
@@ -103,8 +109,8 @@ class PlainView:
     def take_progress(self, progress: Answer) -> None:
         """Everything worth a line is an event."""
 
-    def result(self, execution: Answer, seconds: float) -> None:
-        self._say(f"\n{_outcome(execution)}\n\n{summary(execution, seconds)}")
+    def result(self, execution: Answer, starting: float, working: float) -> None:
+        self._say(f"\n{_outcome(execution)}\n\n{summary(execution, starting, working)}")
 
     def _stream(self, text: str) -> None:
         *lines, self._unfinished = f"{self._unfinished}{text}".split("\n")
@@ -148,13 +154,14 @@ def _outcome(execution: Answer) -> str:
 class LiveView:
     """A table of roles and the tail of what is being written, drawn anew several times a second."""
 
-    def __init__(self, console: Console, model: str) -> None:
+    def __init__(self, console: Console, model: str | None) -> None:
         self._console = console
         self._model = model
         self._spinner = Spinner("dots", "")
         self._progress: Answer | None = None
         self._writer = ""
         self._task = ""
+        self._task_model = ""
         self._text = ""
         self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=10, vertical_overflow="crop")
 
@@ -163,13 +170,18 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._spinner = Spinner("dots", "")
         self._text = ""
+        if kind is not None:  # it will not become true any more
+            self._progress = None
         self._live.stop()
 
     def status(self, text: str) -> None:
         self._spinner.update(text=f"{text} …")
+
+    def note(self, text: str) -> None:
+        self._console.print(Text(text))
 
     def take_events(self, batch: Answer) -> None:
         for event in batch["events"]:
@@ -179,15 +191,16 @@ class LiveView:
         self._progress = progress
         self._spinner.update(text="The team is at work")
 
-    def result(self, execution: Answer, seconds: float) -> None:
+    def result(self, execution: Answer, starting: float, working: float) -> None:
         done = execution["status"] == "COMPLETED"
         shown: RenderableType = Markdown(_outcome(execution)) if done else Text(_outcome(execution))
         self._console.print(Panel(shown, title="Result", border_style="green" if done else "red"))
-        self._console.print(summary(execution, seconds), style="bold")
+        self._console.print(summary(execution, starting, working), style="bold")
 
     def _take(self, event: Answer) -> None:
         if event["__typename"] == "TaskStarted":
             self._writer, self._task, self._text = event["role"]["title"], event["name"], ""
+            self._task_model = event["model"]
         elif event["__typename"] == "OutputStreamed":
             self._text = f"{self._text}{event['text']}"[-_KEPT_CHARACTERS:]
         elif event["__typename"] in {"TaskFailed", "ToolCalled"} and (line := line_of(event)):
@@ -206,7 +219,8 @@ class LiveView:
         width = max(self._console.width - 4, 20)
         room = max(self._console.height - _FRAME_LINES, _LEAST_LINES)
         lines = Text(self._text.rstrip("\n")).wrap(self._console, width)
-        return Panel(Text("\n").join(lines[-room:]), title=f"{self._writer} · {self._task}", border_style="cyan")
+        title = f"{self._writer} · {self._task} · {self._task_model}"
+        return Panel(Text("\n").join(lines[-room:]), title=title, border_style="cyan")
 
 
 def _table(roles: Sequence[Answer]) -> Table:
@@ -214,15 +228,15 @@ def _table(roles: Sequence[Answer]) -> Table:
     table.add_column("Role", no_wrap=True, ratio=3)
     table.add_column("State", no_wrap=True, width=9)
     table.add_column("Task", no_wrap=True, ratio=3)
-    table.add_column("Done", no_wrap=True, width=10)
+    table.add_column("Done", no_wrap=True, width=6)
     table.add_column("Tokens", no_wrap=True, justify="right", width=7)
-    table.add_column("Cost", no_wrap=True, justify="right", width=10)
+    table.add_column("Cost", no_wrap=True, justify="right", min_width=10)
     for role in roles:
         table.add_row(
             role["title"],
             Text(role["status"].lower(), style=_COLOURS.get(role["status"], "dim")),
             role["currentTask"] or "",
-            ProgressBar(total=max(role["totalTasks"], 1), completed=role["doneTasks"], width=10),
+            ProgressBar(total=max(role["totalTasks"], 1), completed=role["doneTasks"], width=6),
             f"{role['totalTokens']:,}",
             money(role["cost"]),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -55,7 +55,7 @@ def shipped_tab(name: str, variables: Mapping[str, object] | None = None) -> Tab
 
 
 def graphiql_routes(tabs: TabSource, *, path: str = "/graphql") -> list[BaseRoute]:
-    """The page at `path`, for browsers alone, and its assets; put these before the endpoint's own route.
+    """The page at `path`, for browsers alone, where `/` leads them, and its assets; put these before the endpoint.
 
     Args:
         tabs: asked at each load of the page. What it raises is the page's error.
@@ -72,8 +72,15 @@ def graphiql_routes(tabs: TabSource, *, path: str = "/graphql") -> list[BaseRout
         filled = page.replace(EMPTY_TABS, EMPTY_TABS.replace("[]", _as_script_data(await tabs())))
         return HTMLResponse(filled, headers={**GUARDS, "Cache-Control": "no-store", "Vary": "Accept"})
 
+    async def lead(_: Request) -> Response:
+        return RedirectResponse(path, headers={"Vary": "Accept"})
+
     assets = _HashedFiles(directory=FILES / "assets")
-    return [_PageRoute(path, show, methods=["GET"]), Mount("/static/graphiql/assets", assets, name="graphiql")]
+    return [
+        _PageRoute(path, show, methods=["GET"]),
+        _PageRoute("/", lead, methods=["GET"]),
+        Mount("/static/graphiql/assets", assets, name="graphiql"),
+    ]
 
 
 def _as_script_data(tabs: Sequence[Tab]) -> str:

@@ -83,7 +83,7 @@ class GraphQLEndpoint:
 def _check(body: Any) -> None:
     """Hold the form of a GraphQL request."""
     if not isinstance(body, dict):
-        raise BadRequest(400, "The body is a JSON object with a query.")
+        raise BadRequest(400, "The body must be a JSON object with a query.")
     problem = _problem(body)
     if problem:
         raise BadRequest(400, problem)

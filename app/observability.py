@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from typing import Any, Final
 
 import structlog
@@ -37,6 +38,28 @@ def configure_logging(level: str, form: str) -> None:
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    _tame_dbos(handler)
+    ignore_warnings()
+
+
+def ignore_warnings() -> None:
+    """Leave out what libraries warn of each other; before they are imported, for that is when they do."""
+    warnings.filterwarnings("ignore", message="Item '.*' on TypedDict class", category=UserWarning)
+
+
+def _tame_dbos(handler: logging.Handler) -> None:
+    """DBOS writes to a handler of its own, unless there is one already."""
+    dbos = logging.getLogger("dbos")
+    dbos.handlers = [handler]
+    dbos.propagate = False
+    dbos.addFilter(_on_one_line)
+
+
+def _on_one_line(record: logging.LogRecord) -> bool:
+    """Cut a record to its first line: after that its database driver explains itself, with statements and traces."""
+    record.msg, record.args = record.getMessage().strip().partition("\n")[0], None
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
 
 
 def _through_logging(shared: list[Any]) -> None:

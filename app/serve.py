@@ -37,6 +37,12 @@ _LOOK_SECONDS: Final = 1.0
 _BACKLOG: Final = 2048
 _INTERRUPTED: Final = 130
 
+_NO_ADDRESS_HINT: Final = "; --host (REGATTA_HOST) takes an address of this machine, like 127.0.0.1"
+_LISTENING_HINTS: Final = {
+    errno.EADDRINUSE: '; choose another port with --port (make run ARGS="--port 8001")',
+    errno.EADDRNOTAVAIL: _NO_ADDRESS_HINT,
+}
+
 
 class CannotServe(Complaint):
     """Why the server does not start, in words for whoever starts it."""
@@ -99,8 +105,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family, _, _, _, address = min(addresses, key=lambda each: each[0] != socket.AF_INET)
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        hint = "; choose another port with --port" if error.errno == errno.EADDRINUSE else ""
-        raise CannotServe(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}{hint}") from None
+        is_name = isinstance(error, socket.gaierror)  # its numbers are not those of the system
+        reason = error.strerror if is_name else os.strerror(error.errno or 0)
+        hint = _NO_ADDRESS_HINT if is_name else _LISTENING_HINTS.get(error.errno or 0, "")
+        raise CannotServe(f"cannot listen on {host}:{port}: {reason}{hint}") from None
     with listener:
         yield listener
 

@@ -62,8 +62,8 @@ def _web_url(url: str) -> str:
 
 def _origin(origin: str) -> str:
     if origin != "*":
-        parts = urlsplit(_web_url(origin))
-        if parts.path or parts.query or parts.fragment:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query or parts.fragment:
             raise ValueError("should be origins like https://app.example.org, without a path")
     return origin
 
@@ -299,7 +299,7 @@ def _line(detail: ErrorDetails, given: Mapping[str, Any]) -> str:
     if name not in Settings.model_fields:
         return f"{name} is no setting"
     expected = re.sub(r"^(Value error,|Input|String) ", "", detail["msg"]).partition(", unable")[0]
-    return f"{_shown_name(name, given)} {expected}, not {_shown_value(name, detail['input'])}"
+    return f"{_shown_name(name, given)} {expected}{_shown_value(name, detail['input'])}"
 
 
 def _shown_name(name: str, given: Mapping[str, Any]) -> str:
@@ -307,17 +307,18 @@ def _shown_name(name: str, given: Mapping[str, Any]) -> str:
 
 
 def _shown_value(name: str, value: object) -> str:
-    """What was given, unless it may hold a secret, as any URL of a database does."""
+    """What was given and should not have been, unless it may hold a secret, as any URL of a database does."""
     if Settings.model_fields[name].annotation in {SecretStr, SecretStr | None}:
-        return "what it is"
+        return _NOT_SHOWN
     text = str(value)
     if name.endswith("_url") or name == "search_endpoint":
         scheme, separator, _ = text.partition("://")
-        return f"{scheme}://…" if separator else "what it is"
-    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+        return f", not {scheme}://…" if separator else _NOT_SHOWN
+    return f", not {text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}…'!r}"
 
 
 _LONGEST_SHOWN: Final = 80
+_NOT_SHOWN: Final = " (value not shown)"
 
 if __name__ == "__main__":
     DOCUMENT.write_text(document(), "utf-8")

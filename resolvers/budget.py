@@ -28,7 +28,8 @@ class Budget:
     def __init__(self) -> None:
         self._promised = 0
         self._left = MAX_OBJECTS
-        self._alone = asyncio.Lock()
+        self._reading = 0
+        self._returned = asyncio.Condition()
 
     def promise(self, objects: int) -> None:
         """Count what pages may bring; raises TooLarge."""
@@ -43,23 +44,22 @@ class Budget:
     async def lists(self, parents: int, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:
         """The lists of so many parents; `load` is given the most rows that it may read. Raises TooLarge.
 
-        Lists that fit whatever they bring are read beside each other; others one by one, each with all that is left.
+        Lists that fit whatever they bring are read beside each other; others alone, each with all that is left.
         """
         likely = parents * LIST_SIZE
-        if likely <= self._left:
-            return await self._loaded(likely, None, load)
-        async with self._alone:
+        async with self._returned:
+            await self._returned.wait_for(lambda: likely <= self._left or not self._reading)
             self.check()
-            return await self._loaded(self._left, self._left + 1, load)
-
-    async def _loaded(self, reserved: int, limit: int | None, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:
-        """Reserve, read, and give back what was not needed."""
-        self._left -= reserved
+            reserved = min(likely, self._left)
+            self._left -= reserved
+            self._reading += 1
         try:
-            found = await load(limit)
-        except BaseException:
+            found = await load(None if reserved == likely else reserved + 1)
+            reserved -= sum(map(len, found.values()))
+        finally:
             self._left += reserved
-            raise
-        self._left += reserved - sum(map(len, found.values()))
+            self._reading -= 1
+            async with self._returned:
+                self._returned.notify_all()
         self.check()
         return found

@@ -13,7 +13,9 @@ MAX_ITEMS = 100
 MAX_JSON = 64_000
 MAX_DEPTH = 50
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What does not show, or turns around what does: control, direction and line separating characters, surrogates."""
+
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """In JSON text: an odd number of backslashes, so that a text that speaks of \\u0000 is none."""
 

@@ -1,12 +1,25 @@
 """`regatta demo` from its start to its end, into a pipe."""
 
+import contextlib
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.postgres import disposable_data_dir
-from tests.support.processes import processes_of, run_cli
+from tests.support.processes import (
+    REPOSITORY,
+    Served,
+    environment,
+    free_port,
+    processes_of,
+    run_cli,
+    served,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -24,9 +37,60 @@ def test_the_demo_runs_a_team_of_three_to_the_end_and_leaves_nothing_running(dat
     assert ended.stdout.count(" finished “") == 3
     assert "    | ## Summary (simulated)" in ended.stdout
     assert "folding boat" in ended.stdout
-    assert "COMPLETED: 3 model calls" in ended.stdout.splitlines()[-1]
+    assert "COMPLETED: 3 model calls" in ended.stdout.splitlines()[-2]
+    assert ended.stdout.splitlines()[-1] == "See it in GraphiQL: make run"
     assert ended.stderr == ""
     assert processes_of(data_dir) == []
+
+
+def test_beside_a_server_the_demo_says_what_is_true_of_that_one_and_ctrl_c_leaves_it_alone(data_dir: Path) -> None:
+    with served(data_dir, simulated_delay_seconds="0.1") as server:
+        wait_until(lambda: server.get("/health/ready")["status"] == "ready")
+        with demo_beside(server.port, model="openai/gpt-4o") as demo:
+            wait_until(lambda: " begins “" in demo.said())
+            status = demo.press_ctrl_c()
+            said = demo.said()
+        alive = server.get("/health/live")
+        server.press_ctrl_c()
+
+    assert status == 130
+    assert f"Using the server at {server.address}, which has its own model.\n" in said
+    assert "Warning: REGATTA_MODEL has no effect there.\n" in said
+    assert " on simulated/regatta." in said
+    assert said.count("gpt-4o") == said.count("Starting") == said.count("Stopping") == 0
+    assert said.splitlines()[-1] == (
+        "Interrupted: the execution was cancelled, the server goes on, for it was there before."
+    )
+    assert alive == {"status": "alive"}
+
+
+def test_ctrl_c_in_a_demo_says_what_became_of_everything(data_dir: Path) -> None:
+    with demo_beside(free_port(), data_dir=str(data_dir), simulated_delay_seconds="0.1") as demo:
+        wait_until(lambda: " begins “" in demo.said())
+        status = demo.press_ctrl_c()
+
+        assert status == 130
+        assert demo.said().splitlines()[-1] == ("Interrupted: the execution was cancelled, the server is stopped.")
+    assert processes_of(data_dir) == []
+
+
+@contextlib.contextmanager
+def demo_beside(port: int, **settings: str) -> Iterator[Served]:
+    """A demo in a process group of its own that looks for a server on this port."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            (sys.executable, "-m", "app.cli", "demo"),
+            env=environment(port=str(port), **settings),
+            stdout=log,
+            stderr=log,
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+        try:
+            yield Served(process, Path(), port, log)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_a_demo_whose_server_cannot_start_says_why(data_dir: Path) -> None:

@@ -122,9 +122,20 @@ def test_a_taken_port_is_told_in_one_line_and_nothing_is_started(data_dir: Path)
     assert ended.returncode == 1
     assert (
         ended.stderr
-        == f"regatta: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port with --port\n"
+        == f"regatta: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port with --port"
+        ' (make run ARGS="--port 8001")\n'
     )
     assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_a_host_that_is_not_here_is_told_in_one_line(data_dir: Path, host: str) -> None:
+    ended = run_cli("serve", "--insecure", "--host", host, data_dir=str(data_dir))
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"regatta: cannot listen on {host}:8000: ")
+    assert ended.stderr.endswith("; --host (REGATTA_HOST) takes an address of this machine, like 127.0.0.1\n")
+    assert "Unknown error" not in ended.stderr
 
 
 def test_a_database_of_ones_own_is_migrated_by_command_only(database_server: DatabaseServer, data_dir: Path) -> None:

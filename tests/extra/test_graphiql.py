@@ -158,6 +158,8 @@ async def test_only_who_accepts_html_gets_the_page_and_all_of_it_is_under_a_poli
         assert script is not None
         asset = await client.get(script[1])
         absent = await client.get("/static/graphiql/assets/absent.js")
+        root = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+        root_of_a_program = await client.get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["cache-control"] == "no-store"
@@ -167,6 +169,8 @@ async def test_only_who_accepts_html_gets_the_page_and_all_of_it_is_under_a_poli
     assert page.headers["content-security-policy"] == asset.headers["content-security-policy"] == POLICY
     assert "http" not in POLICY
     assert absent.status_code == 404
+    assert (root.status_code, root.headers["location"]) == (307, "/graphql")
+    assert root_of_a_program.status_code == 404
 
 
 @pytest.mark.parametrize("name", ["dashboard", "kickoff", "watch"])

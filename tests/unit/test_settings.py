@@ -1,10 +1,13 @@
 """Settings: where they come from, what is refused and in which words, and the table that documents them."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
+from app import migrations, serve
 from app.cli import main
 from app.settings import (
     DOCUMENT,
@@ -75,6 +78,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             ),
         ),
         (
+            "ALLOWED_ORIGINS",
+            "app.example.org",
+            (
+                "REGATTA_ALLOWED_ORIGINS should be origins like https://app.example.org, without a path,"
+                " not 'app.example.org'"
+            ),
+        ),
+        (
             "DATABASE_URL",
             "mysql://me:hidden@db/regatta",
             "REGATTA_DATABASE_URL should be a URL like postgresql://user:password@host:5432/database, not mysql://…",
@@ -92,7 +103,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "SEARCH_ENDPOINT",
             "hidden",
-            "REGATTA_SEARCH_ENDPOINT should be a URL like https://search.example.org, not what it is",
+            "REGATTA_SEARCH_ENDPOINT should be a URL like https://search.example.org (value not shown)",
         ),
     ],
 )
@@ -219,6 +230,36 @@ def test_a_variable_that_is_no_setting_is_a_warning_on_the_command_line(
         main()
 
     assert "warning: REGATTA_MODL is no setting" in capsys.readouterr().err
+
+
+def test_who_may_not_make_the_role_is_told_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_url: str) -> None:
+        raise DBAPIError("CREATE ROLE", None, Exception("permission denied to create role"))
+
+    monkeypatch.setenv("REGATTA_DATABASE_URL", "postgresql://owner@db/regatta")
+    monkeypatch.setattr(serve, "revision_of", lambda _url: None)
+    monkeypatch.setattr(migrations, "migrate", refused)
+    monkeypatch.setattr(sys, "argv", ["regatta", "migrate"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert capsys.readouterr().err == (
+        "regatta: the migration failed: permission denied to create role\n"
+        "regatta: the owner needs CREATEROLE: ALTER ROLE … CREATEROLE\n"
+    )
+
+
+def test_the_command_tells_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["regatta", "--version"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 0
+    assert re.fullmatch(r"regatta \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["worker"], ["migrate"], ["demo"], ["export-schema"]])
