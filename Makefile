@@ -71,7 +71,7 @@ lock: ## Write both locks from pyproject.toml, keeping what still fits (all new:
 
 .PHONY: bench
 bench: setup ## Run every benchmark script (benchmarks/README.md says what each measures)
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	@set -e; for script in benchmarks/[a-z]*.py; do name=$$(basename "$$script" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" $(ARGS); done
 
 .PHONY: graphiql
 graphiql: ## Rebuild the GraphiQL bundle in app/static (needs Node; running Regatta does not)
