@@ -64,7 +64,7 @@ class Duplicate:
             original = await unit.roles.get(identifier)
             links = (await unit.definitions.snapshot(original.team_id)).role_tools
             copy = _fresh(original, by, id=RoleId(new_id()), title=title or name_of_copy(original.title))
-            await ROLES.enter(unit, copy)
+            await ROLES.enter(unit, copy, ())
             await unit.roles.add(copy)
             tool_ids = [link.tool_id for link in links if link.role_id == original.id]
             await ROLES.settle(unit, copy, Links(tool_ids=tool_ids))
@@ -76,7 +76,7 @@ class Duplicate:
             original = await unit.tasks.get(identifier)
             links = (await unit.definitions.snapshot(original.team_id)).dependencies
             copy = _fresh(original, by, id=TaskId(new_id()), name=name or name_of_copy(original.name))
-            await TASKS.enter(unit, copy)
+            await TASKS.enter(unit, copy, ())
             await unit.tasks.add(copy)
             depends_on = [link.depends_on_id for link in links if link.task_id == original.id]
             await TASKS.settle(unit, copy, Links(depends_on=depends_on))
@@ -87,7 +87,7 @@ class Duplicate:
         async with self._copying(tenant_id, name) as unit:
             original = await unit.tools.get(identifier)
             copy = _fresh(original, by, id=ToolId(new_id()), name=name or name_of_copy(original.name))
-            await TOOLS.enter(unit, copy)
+            await TOOLS.enter(unit, copy, ())
             await unit.tools.add(copy)
             await unit.commit()
         return copy
@@ -155,8 +155,9 @@ async def add_team(unit: UnitOfWork, snapshot: TeamSnapshot) -> None:
     """
     team = snapshot.team
     team.check()
-    await TEAMS.enter(unit, team)
-    await unit.teams.add(replace(team, manager_id=None))
+    headless = replace(team, manager_id=None)  # the manager is one of the roles that follow
+    await TEAMS.enter(unit, headless, ())
+    await unit.teams.add(headless)
     for role in _supervisors_first(snapshot.roles):
         role.check()
         await unit.roles.add(role)

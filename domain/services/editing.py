@@ -4,14 +4,14 @@ What is the same for all kinds stands once, in `Editing`; what differs (who has 
 revision changes) is a `Kind`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from domain.errors import Archived, DependencyCycle, Invalid, StaleVersion, located
-from domain.model.identity import TaskId, TeamId, TenantId, utc_now
+from domain.model.identity import RoleId, TaskId, TeamId, TenantId, utc_now
 from domain.model.project import Project
 from domain.model.role import Role, check_supervisors
 from domain.model.task import Task, check_dependencies
@@ -36,6 +36,12 @@ class Links:
 NO_LINKS = Links()
 
 
+Given = Collection[str]
+"""The fields that the caller gave: a reference that is given anew must not be to something archived."""
+
+EVERYTHING: Final = frozenset({"manager_id", "supervisor_id", "role_id"})
+
+
 @dataclass(frozen=True)
 class Kind(Generic[Thing]):
     """What differs between kinds.
@@ -45,7 +51,7 @@ class Kind(Generic[Thing]):
     """
 
     repository: Callable[[UnitOfWork], Repository[Thing]]
-    enter: Callable[[UnitOfWork, Thing], Awaitable[None]]
+    enter: Callable[[UnitOfWork, Thing, Given], Awaitable[None]]
     settle: Callable[[UnitOfWork, Thing, Links], Awaitable[None]]
     parent: str = ""
 
@@ -65,7 +71,7 @@ class Editing(Generic[Thing]):
         thing.check()
         async with self.units(thing.tenant_id) as unit:
             with located(self.kind.parent):
-                await self.kind.enter(unit, thing)
+                await self.kind.enter(unit, thing, EVERYTHING)
             await self.kind.repository(unit).add(thing)
             await self.kind.settle(unit, thing, links)
             await unit.commit()
@@ -80,7 +86,7 @@ class Editing(Generic[Thing]):
                 raise StaleVersion(type(current).__name__, version, current.version)
             if current.archived_at:
                 raise Archived(type(current).__name__)
-            return await self._save(unit, replace(current, **changes), links)
+            return await self._save(unit, replace(current, **changes), links, changes)
 
     async def archive(self, tenant_id: TenantId, identifier: UUID) -> Thing:
         """Take out of use, keeping history; a thing that is archived already stays as it is."""
@@ -103,9 +109,9 @@ class Editing(Generic[Thing]):
             async with self.units(tenant_id) as unit:
                 yield unit, await self.kind.repository(unit).get(identifier)
 
-    async def _save(self, unit: UnitOfWork, wanted: Thing, links: Links = NO_LINKS) -> Thing:
+    async def _save(self, unit: UnitOfWork, wanted: Thing, links: Links = NO_LINKS, given: Given = ()) -> Thing:
         wanted.check()
-        await self.kind.enter(unit, wanted)
+        await self.kind.enter(unit, wanted, given)
         saved = await self.kind.repository(unit).update(wanted)
         await self.kind.settle(unit, saved, links)
         await unit.commit()
@@ -124,7 +130,7 @@ async def _open_team(unit: UnitOfWork, team_id: TeamId) -> None:
         raise Archived("Team")
 
 
-async def _enter_project(_unit: UnitOfWork, _project: Project) -> None:
+async def _enter_project(_unit: UnitOfWork, _project: Project, _given: Given) -> None:
     """A project has no parent that could be closed."""
 
 
@@ -132,22 +138,30 @@ async def _settle_project(_unit: UnitOfWork, _project: Project, _links: Links) -
     """A project's own fields are in no revision."""
 
 
-async def _enter_team(unit: UnitOfWork, team: Team) -> None:
+async def _enter_team(unit: UnitOfWork, team: Team, given: Given) -> None:
     await _open_project(unit, team.project_id)
+    await _check_role(unit, team.manager_id, team.id, "managerId", is_new="manager_id" in given)
+
+
+async def _check_role(unit: UnitOfWork, role_id: RoleId | None, team_id: TeamId, at: str, *, is_new: bool) -> None:
+    """A reference to a role stays within the team; a new one is not to an archived role."""
+    if role_id is None:
+        return
+    with located(at):
+        role = await unit.roles.get(role_id)
+        if role.team_id != team_id:
+            raise Invalid.at("This has to be a role of the same team.", at)
+        if is_new and role.archived_at:
+            raise Archived("Role")
 
 
 async def _settle_team(unit: UnitOfWork, team: Team, _links: Links) -> None:
-    with located("managerId"):
-        if team.manager_id is not None and (await unit.roles.get(team.manager_id)).team_id != team.id:
-            raise Invalid.at("The manager has to be a role of this team.", "managerId")
     await unit.definitions.mark_changed([team.id])
 
 
-async def _enter_role(unit: UnitOfWork, role: Role) -> None:
+async def _enter_role(unit: UnitOfWork, role: Role, given: Given) -> None:
     await _open_team(unit, role.team_id)
-    with located("supervisorId"):
-        if role.supervisor_id is not None and (await unit.roles.get(role.supervisor_id)).team_id != role.team_id:
-            raise Invalid.at("The supervisor has to be a role of the same team.", "supervisorId")
+    await _check_role(unit, role.supervisor_id, role.team_id, "supervisorId", is_new="supervisor_id" in given)
 
 
 async def _settle_role(unit: UnitOfWork, role: Role, links: Links) -> None:
@@ -160,11 +174,9 @@ async def _settle_role(unit: UnitOfWork, role: Role, links: Links) -> None:
     await unit.definitions.mark_changed([role.team_id])
 
 
-async def _enter_task(unit: UnitOfWork, task: Task) -> None:
+async def _enter_task(unit: UnitOfWork, task: Task, given: Given) -> None:
     await _open_team(unit, task.team_id)
-    with located("roleId"):
-        if task.role_id is not None and (await unit.roles.get(task.role_id)).team_id != task.team_id:
-            raise Invalid.at("The role has to be one of the same team.", "roleId")
+    await _check_role(unit, task.role_id, task.team_id, "roleId", is_new="role_id" in given)
 
 
 async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
@@ -179,7 +191,7 @@ async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
     await unit.definitions.mark_changed([task.team_id])
 
 
-async def _enter_tool(unit: UnitOfWork, tool: Tool) -> None:
+async def _enter_tool(unit: UnitOfWork, tool: Tool, _given: Given) -> None:
     await _open_project(unit, tool.project_id)
 
 
