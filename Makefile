@@ -65,6 +65,10 @@ format: setup ## Format the code and apply ruff's safe fixes
 schema: setup ## Write the snapshot schema/schema.graphql
 	$(BIN)/regatta export-schema
 
+.PHONY: catalogue
+catalogue: setup ## Write the models that ship from LiteLLM's price map (of another day: ARGS=2026-11-21)
+	$(BIN)/python -m scripts.catalogue $(ARGS)
+
 .PHONY: lock
 lock: ## Write both locks from pyproject.toml, keeping what still fits (all new: make lock ARGS=--upgrade)
 	"$(PYTHON)" -m scripts.lock $(ARGS)

@@ -147,6 +147,36 @@ def _migrate(url: str) -> None:
         raise Complaint(f"the migration failed: {error.orig}{hint}") from error
 
 
+@app.command("secret-key")
+def secret_key() -> None:
+    """Print a new key for REGATTA_SECRET_KEY, which encrypts the keys and credentials of tenants."""
+    from app.vault import new_key  # noqa: PLC0415 - see the module
+
+    typer.echo(new_key())
+
+
+@app.command("rotate-secrets")
+def rotate_secrets(data_dir: DataDir = None) -> None:
+    """Encrypt all stored secrets with the first key of REGATTA_SECRET_KEY; safe to repeat.
+
+    The database is that at REGATTA_DATABASE_URL, else the embedded one.
+    """
+    from app.rotation import rotate  # noqa: PLC0415 - see the module
+
+    settings = _settings(data_dir=data_dir)
+    if not settings.secret_keys:
+        raise Complaint("REGATTA_SECRET_KEY is needed: the new key, then behind a comma the one that was used so far")
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+    try:
+        done = rotate(settings.with_database(embedded.start()) if embedded else settings)
+    finally:
+        if embedded:
+            embedded.stop()
+    typer.echo(f"{done.changed} of {done.seen} secrets were encrypted anew with the first key.")
+    if done.unreadable:
+        raise Complaint(f"{done.unreadable} open with none of the keys: name the key that was used, or set them again")
+
+
 @app.command()
 def demo(
     data_dir: DataDir = None,

@@ -8,14 +8,19 @@ import structlog
 from app.broadcast import BroadcastHints
 from app.durable import DurableQueue
 from app.settings import Settings
+from app.vault import FernetVault
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Hints
+from domain.services.catalogue import Catalogue
 from domain.services.copies import Duplicate
+from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
-from domain.services.editing import PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing
+from domain.services.editing import MODELS, PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing
 from domain.services.executions import CancelExecution, KickoffTeam
 from domain.services.feed import ExecutionFeeds
+from domain.services.routing_preview import PreviewRouting
 from domain.services.snapshots import Snapshots
+from domain.services.tenants import UpdateTenant
 from persistence.engine import Database
 from persistence.reader import SqlReader
 from persistence.unit_of_work import SqlUnitsOfWork
@@ -47,7 +52,7 @@ class Container:
         await hints.start()
         queue = DurableQueue(settings.database_url, hints)
         reader = SqlReader(database.pool)
-        services = _services(SqlUnitsOfWork(database.engine), reader, queue, hints)
+        services = _services(SqlUnitsOfWork(database.engine), reader, queue, hints, FernetVault.of(settings), settings)
         return cls(settings, database, hints, queue, reader, SqlWorkers(database.pool), services)
 
     async def close(self) -> None:
@@ -60,18 +65,32 @@ class Container:
         return Context(DEFAULT_TENANT, None, self.services, self.reader, remembers)
 
 
-def _services(units: SqlUnitsOfWork, reader: SqlReader, queue: DurableQueue, hints: Hints) -> Services:
+def _services(
+    units: SqlUnitsOfWork,
+    reader: SqlReader,
+    queue: DurableQueue,
+    hints: Hints,
+    vault: FernetVault,
+    settings: Settings,
+) -> Services:
+    # Nothing is kept: who edits an entry sees at once what became of it. Workers keep, for they ask at every call.
+    catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, keep_seconds=0)
     return Services(
+        update_tenant=UpdateTenant(units),
         projects=Editing(units, PROJECTS),
         teams=Editing(units, TEAMS),
         roles=Editing(units, ROLES),
         tasks=Editing(units, TASKS),
         tools=Editing(units, TOOLS),
+        models=Editing(units, MODELS),
+        catalogue=catalogue,
+        preview_routing=PreviewRouting(reader, catalogue, settings.model, settings.max_output_tokens),
         duplicate=Duplicate(units),
         import_crew=ImportCrew(units, reader),
         export_crew=ExportCrew(units),
         kickoff=KickoffTeam(units, queue, hints, _log.warning),
         cancel=CancelExecution(units, hints),
+        secrets=Secrets(units, vault),
         feeds=ExecutionFeeds(reader, hints),
         snapshots=Snapshots(reader, hints),
     )

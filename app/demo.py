@@ -23,7 +23,7 @@ from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
 from app.complaints import Complaint
-from app.demo_view import DemoView, view_for
+from app.demo_view import ROUTED, DemoView, view_for
 from app.seed import INPUTS, SeedRefused, ensure_seed
 from app.serve import web_address
 from app.settings import PREFIX, Settings
@@ -56,6 +56,7 @@ subscription DemoEvents($id: ID!) {
       role { title }
       ... on TaskStarted { name model attempt }
       ... on OutputStreamed { text }
+      ... on RoutingDecided { call decision { model reason } }
       ... on ToolCalled { tool arguments }
       ... on TaskCompleted { name totalTokens cost { amount currency } }
       ... on TaskFailed { name reason: message willRetry }
@@ -115,7 +116,7 @@ async def _demo(settings: Settings, inputs: Mapping[str, str]) -> int:
     _end_on_signals()
     async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
         found = await _is_regatta(client, web_address(settings))
-        view = view_for(None if found else settings.model)
+        view = view_for(None if found else settings.model or ROUTED)
         server = _found_server(settings, client, view) if found else _own_server(settings, client, view)
         try:
             result, starting, working = await _shown(server, inputs, view)

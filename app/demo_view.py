@@ -43,6 +43,10 @@ class DemoView(Protocol):
     def result(self, execution: Answer, starting: float, working: float) -> None: ...
 
 
+ROUTED: Final = "routed"
+"""Instead of a model's name: each task gets one of its own."""
+
+
 def view_for(model: str | None, console: Console | None = None) -> DemoView:
     """A live view on a terminal, lines elsewhere; without a model where that is the server's business."""
     console = console or Console(highlight=False)
@@ -54,12 +58,13 @@ def introduction(model: str | None) -> str:
     """What is about to be seen, and on which model where that is known."""
     if model is None:
         return "A team of three launches a product."
-    if not model.startswith("simulated/"):
-        return f"A team of three launches a product, on the model {model}."
-    return (
-        f"A team of three launches a product, on the simulated model {model}: no key, no account, no network."
-        " For a real one, set REGATTA_MODEL and its provider's key."
-    )
+    if model == ROUTED:
+        return (
+            "A team of three launches a product; each task is routed to a model that fits: of providers with a key in"
+            " the environment, or else simulated, without account and network."
+        )
+    kind = "simulated model" if model.startswith("simulated/") else "model"
+    return f"A team of three launches a product, on the {kind} {model}."
 
 
 def money(cost: Answer) -> str:
@@ -131,19 +136,23 @@ class PlainView:
 def line_of(event: Answer) -> str | None:
     """What happened, for people; None for what need not be told."""
     role = (event.get("role") or {}).get("title", "The team")
+    line: str | None
     match event["__typename"]:
         case "ExecutionStarted":
-            return "A worker took the execution."
+            line = "A worker took the execution."
         case "TaskStarted":
-            return f"{role} begins “{event['name']}” on {event['model']}."
+            line = f"{role} begins “{event['name']}” on {event['model']}."
         case "TaskCompleted":
-            return f"{role} finished “{event['name']}”: {event['totalTokens']:,} tokens, {money(event['cost'])}."
+            line = f"{role} finished “{event['name']}”: {event['totalTokens']:,} tokens, {money(event['cost'])}."
         case "TaskFailed":
-            return f"{role} failed at “{event['name']}”: {event['reason']}{' Once more.' if event['willRetry'] else ''}"
+            line = f"{role} failed at “{event['name']}”: {event['reason']}{' Once more.' if event['willRetry'] else ''}"
+        case "RoutingDecided" if event["call"] == 1:  # further calls of a task mostly say the same
+            line = f"{role} is given {event['decision']['model']}: {event['decision']['reason']}"
         case "ToolCalled":
-            return f"{role} uses {event['tool']}: {event['arguments']}"
+            line = f"{role} uses {event['tool']}: {event['arguments']}"
         case _:
-            return None
+            line = None
+    return line
 
 
 def _outcome(execution: Answer) -> str:

@@ -38,6 +38,7 @@ def configure_logging(level: str, form: str) -> None:
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs what servers sent, which may repeat a credential
     _tame_dbos(handler)
     ignore_warnings()
 

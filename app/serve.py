@@ -76,7 +76,7 @@ def _serve(
     from app.observability import configure_logging  # noqa: PLC0415 - same
 
     configure_logging(settings.log_level, settings.log_format)
-    settings = settings.with_database(database.prepared())
+    settings = _with_key(settings, database).with_database(database.prepared())
     app = create_app(settings)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -84,6 +84,15 @@ def _serve(
     except SystemExit:  # uvicorn's way of saying that the application failed
         raise CannotServe("the application does not start: see the log above") from None
     return 0
+
+
+def _with_key(settings: Settings, database: "_Database") -> Settings:
+    """With a key for stored secrets: where the database is ours, so is the key beside it."""
+    if settings.secret_key is not None or not database.is_embedded:
+        return settings
+    from app.vault import kept_key  # noqa: PLC0415 - slow to import
+
+    return settings.with_secret_key(kept_key(settings.data_dir))
 
 
 def _end_as_with_ctrl_c() -> None:
@@ -423,7 +432,7 @@ def web_address(settings: Settings) -> str:
 def _announcement(settings: Settings, seconds: float) -> str:
     address = web_address(settings)
     workers = {0: "none: executions wait", 1: "1, warming up"}.get(settings.workers, f"{settings.workers}, warming up")
-    simulated = " (simulated: no key, no network)" if settings.is_simulated else ""
+    model = settings.model or "routed by task; simulated where no provider has a key"
     return "\n".join(
         (
             f"Regatta serves, {seconds:.1f} s after its start. Ctrl-C ends it.",
@@ -431,7 +440,7 @@ def _announcement(settings: Settings, seconds: float) -> str:
             f"  Websocket             {address.replace('http', 'ws', 1)}/graphql",
             f"  Health                {address}/health/ready",
             f"  Workers               {workers}",
-            f"  Model                 {settings.model}{simulated}",
+            f"  Model                 {model}",
         )
     )
 

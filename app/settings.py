@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.complaints import Complaint
+from domain.model.availability import PriceRule
+from domain.model.model import MAX_PRICE
 from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed
 
 PREFIX: Final = "REGATTA_"
@@ -74,6 +77,37 @@ def _model(name: str) -> str:
     return name
 
 
+def _price(text: str) -> str:
+    if text != "refuse":
+        try:
+            price = Decimal(text)
+        except InvalidOperation:
+            price = Decimal(-1)
+        if not (price.is_finite() and 0 <= price <= MAX_PRICE):
+            raise ValueError("should be `refuse`, or dollars per million tokens like 15")
+    return text
+
+
+def is_secret_key(text: str) -> bool:
+    """Whether this is a Fernet key: 32 bytes in URL-safe base64."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is not None
+
+
+def _secret_keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        keys = _split_keys(value)
+        if not 1 <= len(keys) <= _MOST_KEYS or not all(map(is_secret_key, keys)):
+            raise ValueError("should be one or two keys, comma-separated, as `regatta secret-key` prints them")
+    return value
+
+
+def _split_keys(value: SecretStr) -> tuple[str, ...]:
+    return tuple(part for each in value.get_secret_value().split(",") if (part := each.strip()))
+
+
+_MOST_KEYS: Final = 2
+
+
 def _listed(value: object) -> object:
     """Comma-separated in the environment: JSON is what nobody wants to write into a shell."""
     return tuple(part for each in value.split(",") if (part := each.strip())) if isinstance(value, str) else value
@@ -117,6 +151,12 @@ class Settings(BaseSettings):
         None, description="Where hints travel: a `redis://` or a PostgreSQL URL; absent: the database."
     )
     data_dir: Path = Field(Path(".regatta"), description="Directory of the embedded PostgreSQL and of files.")
+    secret_key: Annotated[SecretStr | None, AfterValidator(_secret_keys)] = Field(
+        None,
+        description="Fernet key that encrypts the keys and credentials of tenants (`regatta secret-key` makes one); "
+        "two, comma-separated, while keys change: the first encrypts, both decrypt. "
+        "Absent: none can be stored; with the embedded PostgreSQL, one is made in DATA_DIR.",
+    )
     pool_size: int = Field(10, ge=2, le=500, description="Most connections of each pool; a process has two pools.")
 
     # How it runs
@@ -129,11 +169,19 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 
     # Models
-    model: Annotated[str, AfterValidator(_model)] = Field(
-        "simulated/regatta",
+    model: Annotated[str, AfterValidator(_model)] | None = Field(
+        None,
         min_length=1,
         max_length=MAX_MODEL_NAME,
-        description="Model of roles that name none, as LiteLLM calls it; its provider's own variables hold the key.",
+        description="Model of all roles that name none, as LiteLLM calls it; absent: each task is routed to a model of"
+        " the catalogue that fits and can be used, a simulated one where no provider has a key.",
+    )
+    max_output_tokens: int = Field(
+        4096, ge=1, le=1_000_000, description="Most tokens of one answer, for roles that set no limit of their own."
+    )
+    unknown_price: Annotated[str, AfterValidator(_price)] = Field(
+        "refuse",
+        description="Models without a known price: `refuse` them, or book them at so many dollars per million tokens.",
     )
     simulated_delay_seconds: NonNegativeFloat = Field(
         0.0, le=60, description="Pause of the simulated model before every few words."
@@ -190,8 +238,18 @@ class Settings(BaseSettings):
         return self.files_dir or self.data_dir / "files"
 
     @property
-    def is_simulated(self) -> bool:
-        return self.model.startswith("simulated/")
+    def price_rule(self) -> PriceRule:
+        """What becomes of models without a known price."""
+        return PriceRule(None if self.unknown_price == "refuse" else Decimal(self.unknown_price))
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys for stored secrets, the one that encrypts first; empty for none."""
+        return _split_keys(self.secret_key) if self.secret_key else ()
+
+    def with_secret_key(self, key: str) -> Self:
+        """The same settings with this key for stored secrets."""
+        return self.model_copy(update={"secret_key": SecretStr(key)})
 
     def with_database(self, url: str) -> Self:
         """The same settings on this database, for instance the embedded one once it runs."""
@@ -271,8 +329,8 @@ def document() -> str:
         "The keys of model providers are LiteLLM's own variables (`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`,"
         " `OLLAMA_API_BASE` …).\n"
         f"Models come from these providers: {', '.join(sorted(PROVIDERS))}.\n"
-        "A model whose price is unknown is called only where it is free: on ollama, and as `openai/…` when"
-        " `OPENAI_API_BASE` is an address of this machine or a private network.\n"
+        "A model whose price is unknown is free on ollama, and as `openai/…` when `OPENAI_API_BASE` is an address of"
+        " this machine or a private network; elsewhere UNKNOWN_PRICE decides.\n"
     )
 
 

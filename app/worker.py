@@ -23,13 +23,20 @@ import structlog
 from app.broadcast import BroadcastHints
 from app.durable import QUEUED, DurableQueue, DurableWorker
 from app.settings import Settings
+from app.vault import FernetVault
 from domain.crew import environment
+from domain.crew.operator_models import OperatorProbe
 from domain.model.identity import ExecutionId, utc_now
-from domain.ports import COMMANDS, Hints, TaskRunner
+from domain.ports import COMMANDS, CallBudgets, Hints, TaskRunner, ToolSecrets
+from domain.services.catalogue import Catalogue
+from domain.services.model_gateway import GatewayRules, RoutedGateway
 from domain.services.recorder import EventRecorder
 from domain.services.runs import RunExecution, RunRules
+from persistence.call_budgets import SqlCallBudgets
 from persistence.engine import Database
+from persistence.reader import SqlReader
 from persistence.run_store import SqlRunStore
+from persistence.secrets_reader import SqlToolSecrets
 from persistence.workers import SqlWorkers, WorkerNameTaken, held_name
 
 COMMAND_SECONDS: Final = 0.25
@@ -40,12 +47,15 @@ SILENT_SECONDS: Final = 15.0
 
 LEFT_QUEUED: Final = timedelta(seconds=5)
 SWEEP_LIMIT: Final = 50
+LOST_LIMIT: Final = 100
+"""So many calls that nobody books any more are settled in one sweep."""
+
 TIDY_SECONDS: Final = 86_400.0
 _CONNECT_PAUSE: Final = 0.5
 _FLUSH_SECONDS: Final = 1.0
 _SPARE_THREADS: Final = 4  # recovered executions come on top of the queue's own limit
 
-RunnerSource: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[TaskRunner]]
+RunnerSource: TypeAlias = Callable[[Settings, Database], AbstractAsyncContextManager[TaskRunner]]
 
 _log = structlog.get_logger(__name__)
 
@@ -133,23 +143,32 @@ async def run_worker(options: WorkerOptions, a_runner: RunnerSource | None = Non
     database = await connecting
     try:
         names = [options.name, *options.spare_names]
-        async with held_name(database.pool, names) as name, (a_runner or crew_runner)(options.settings) as runner:
+        started = (a_runner or crew_runner)(options.settings, database)
+        async with held_name(database.pool, names) as name, started as runner:
             await _work(replace(options, name=name), database, runner, stop)
     finally:
         await database.close()
 
 
+def crew_runner(settings: Settings, database: Database) -> AbstractAsyncContextManager[TaskRunner]:
+    """CrewAI over the gateway and LiteLLM, on the running loop, with the money and the secrets of this database."""
+    secrets = SqlToolSecrets(database.pool, FernetVault.of(settings))
+    return runner_over(settings, SqlCallBudgets(database.pool), secrets)
+
+
 @asynccontextmanager
-async def crew_runner(settings: Settings) -> AsyncIterator[TaskRunner]:
-    """CrewAI over the ledgered gateway and LiteLLM, on the running loop."""
+async def runner_over(
+    settings: Settings, budgets: CallBudgets, secrets: ToolSecrets | None = None
+) -> AsyncIterator[TaskRunner]:
+    """The same over any budgets, and any tools' secrets or none."""
     from domain.crew.models import LiteLLMClient  # noqa: PLC0415 - `environment.prepare` comes before the import
     from domain.crew.runner import CrewTaskRunner  # noqa: PLC0415 - same
     from domain.crew.simulated import register_simulated  # noqa: PLC0415 - same
+    from domain.crew.tools.addresses import AddressGuard  # noqa: PLC0415 - same
     from domain.crew.tools.settings import SearchKind, ToolSettings, permitted_classes  # noqa: PLC0415 - same
-    from domain.services.model_gateway import LedgeredGateway  # noqa: PLC0415 - beside what it serves
 
     register_simulated(settings.simulated_delay_seconds)
-    client = LiteLLMClient()
+    client = LiteLLMClient(AddressGuard(settings.allowed_private_hosts))
     tools = ToolSettings(
         allowed_private_hosts=frozenset(settings.allowed_private_hosts),
         search_endpoint=settings.search_endpoint,
@@ -160,8 +179,15 @@ async def crew_runner(settings: Settings) -> AsyncIterator[TaskRunner]:
     )
     loop = asyncio.get_running_loop()
     threads = settings.worker_concurrency + _SPARE_THREADS
-    gateway, seconds = LedgeredGateway(client), settings.model_timeout_seconds
-    runner = CrewTaskRunner(gateway, loop, threads=threads, client=client, tools=tools, call_seconds=seconds)
+    rules = GatewayRules(max_output_tokens=settings.max_output_tokens)
+    runner = CrewTaskRunner(
+        RoutedGateway(client, budgets, rules),
+        loop,
+        threads=threads,
+        tools=tools,
+        call_seconds=settings.model_timeout_seconds,
+        secrets=secrets,
+    )
     try:
         yield runner
     finally:
@@ -174,16 +200,20 @@ async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, 
     hints = BroadcastHints(settings.hints_url)
     store = SqlRunStore(database.pool)
     recorder = EventRecorder(store, hints)
-    run = RunExecution(store, recorder, runner, options.name, RunRules(default_model=settings.model))
+    workers, probe = SqlWorkers(database.pool), OperatorProbe()
+    records, vault = SqlReader(database.pool).model_records, FernetVault.of(settings)
+    catalogue = Catalogue(records, probe.models, settings.price_rule, vault)
+    rules = RunRules(default_model=settings.model, max_output_tokens=settings.max_output_tokens)
+    run = RunExecution(store, recorder, runner, catalogue, options.name, rules)
     durable = DurableWorker(url, run, options.name, settings.worker_concurrency)
     queue = DurableQueue(url, hints, pool_size=1)
-    workers = SqlWorkers(database.pool)
     await hints.start()
     recorder.start()
     try:
-        await workers.beat(options.name)  # before it takes anything: who dies unheard of is never missed
+        # Before it takes anything: who dies unheard of is never missed.
+        await workers.beat(options.name, await probe.models())
         await durable.start()
-        async with _duties(Duties(options.name, store, workers, queue, run, durable), hints):
+        async with _duties(Duties(options.name, store, workers, queue, run, durable, probe), hints):
             _log.info("worker_ready", worker=options.name, concurrency=settings.worker_concurrency)
             await stop.wait()
             _log.info("worker_stopping", worker=options.name, active=run.active)
@@ -258,6 +288,7 @@ class Duties:
         queue: DurableQueue,
         run: RunExecution,
         durable: DurableWorker,
+        probe: OperatorProbe,
     ) -> None:
         self.name = name
         self.store = store
@@ -265,6 +296,7 @@ class Duties:
         self.queue = queue
         self.run = run
         self.durable = durable
+        self.probe = probe
         self._requeued: set[ExecutionId] = set()
         self._waiting: set[ExecutionId] = set()
         self._swept = 0
@@ -276,7 +308,7 @@ class Duties:
                 self.run.cancel(execution_id)
 
     async def beat(self) -> None:
-        await self.workers.beat(self.name)
+        await self.workers.beat(self.name, await self.probe.models())
 
     async def sweep(self) -> None:
         """Queue what was committed but never queued, and what dead workers left behind."""
@@ -286,6 +318,7 @@ class Duties:
                 _log.warning("worker_lost", worker=lost)
                 await self.durable.recover(lost)
                 await self.workers.leave(lost)
+        await self.store.settle_lost(LOST_LIMIT)
 
     async def _requeue(self) -> None:
         """One page of what waits, the next one in the next sweep: the oldest must not hide the others."""

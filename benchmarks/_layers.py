@@ -33,6 +33,7 @@ from domain.model.ledger import LedgerEntry  # noqa: E402 - same
 from domain.model.role import Role  # noqa: E402 - same
 from domain.ports import ModelAnswer, ModelRequest, Ownership, RunSink, TaskWork  # noqa: E402 - same
 from domain.services.runs import BETWEEN_OUTPUTS  # noqa: E402 - same
+from tests.support.routes import a_route  # noqa: E402 - same
 
 _SECONDS: Final = 60.0
 
@@ -46,6 +47,8 @@ class Nowhere:
     def emit(self, event: ExecutionEvent) -> None: ...
 
     def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
 
     async def publish(self, topics: Sequence[str]) -> None:
         del topics
@@ -104,7 +107,7 @@ def works(model: str, answer: str) -> list[TaskWork]:
         what, result = (text.format(**INPUTS) for text in (task.description, task.expected_output))
         row = TaskExecution(DEFAULT_TENANT, execution, position, task.name, what, result, role.id, role.title)
         context = BETWEEN_OUTPUTS.join([answer] * len(task.depends_on))
-        made.append(TaskWork(ownership, team, row, role, [], context, model, 20, _SECONDS))
+        made.append(TaskWork(ownership, team, row, role, [], context, a_route(model), 20, _SECONDS))
     return made
 
 
@@ -117,7 +120,7 @@ class Layers:
         self._nowhere = Nowhere()
         self._gateway = Answering(answer)
         self._client = LiteLLMClient()
-        self._runner = CrewTaskRunner(self._gateway, asyncio.get_running_loop(), client=self._client)
+        self._runner = CrewTaskRunner(self._gateway, asyncio.get_running_loop())
         self._ended = Ended()
         self._queue = DurableQueue(database_url, self._nowhere, pool_size=1)
         # A worker asks a run for two things only.

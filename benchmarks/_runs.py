@@ -344,7 +344,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def machine(here: Regatta) -> str:
     """What it ran on, for whoever compares."""
-    with psycopg.connect(here.url) as connection:
+    return surroundings(here.url)
+
+
+def surroundings(database_url: str) -> str:
+    """The same, for what runs beside a database alone."""
+    with psycopg.connect(database_url) as connection:
         postgres = connection.info.parameter_status("server_version")
     libraries = ", ".join(f"{name} {version(name)}" for name in ("crewai", "litellm", "dbos", "strawberry-graphql"))
     load = os.getloadavg()[0]

@@ -14,6 +14,7 @@ RegattaError
 │   └── OwnershipLost    another worker took the execution over
 ├── MissingInputs        placeholders without a value
 ├── NoActiveRole         nobody is there to do the work
+├── BudgetExceeded       what was to be spent is spent
 ├── Forbidden            the caller may not do this
 ├── Unavailable          a part of the system does not answer now; safe to try again
 │   └── Busy             somebody else holds what has to be written for too long
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from domain.model.budget import Shortfall
     from domain.ports import ModelAnswer
 
 
@@ -180,6 +182,15 @@ class NoActiveRole(RegattaError):
         self.suggestion = "Add a role, or set one active."
 
 
+class BudgetExceeded(RegattaError):
+    """A budget has nothing left for what is asked for."""
+
+    def __init__(self, shortfall: "Shortfall") -> None:
+        super().__init__(shortfall.message)
+        self.shortfall = shortfall
+        self.suggestion = f"Raise the budget of the {shortfall.scope.value.lower()}, or wait for its next period."
+
+
 class Forbidden(RegattaError):
     """The caller may not do this."""
 
@@ -218,6 +229,7 @@ class FailureCode(Enum):
     NO_CAPABLE_ROLE = "NO_CAPABLE_ROLE"
     PROCESS_UNSUPPORTED = "PROCESS_UNSUPPORTED"
     WORKER_LOST = "WORKER_LOST"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
     INTERNAL = "INTERNAL"
 
 
@@ -225,9 +237,13 @@ class RunFailed(RegattaError):
     """A run went wrong. `message` is fit for a user: no trace, no secret.
 
     `spent` is what a model call that failed is billed with; None when it is not known to cost anything.
+    `retry_after_seconds` is what a provider said about when to come back; None when it said nothing. `shortfall` says
+    what was missing of a budget, for BUDGET_EXCEEDED.
     """
 
     spent: "ModelAnswer | None" = None
+    retry_after_seconds: float | None = None
+    shortfall: "Shortfall | None" = None
 
     def __init__(self, code: FailureCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)

@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from domain.errors import FailureCode
-from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId, utc_now
+from domain.model.budget import BudgetScope, Shortfall
+from domain.model.identity import ExecutionId, LedgerEntryId, RoleId, TaskExecutionId, TenantId, utc_now
 from domain.model.money import Money
+from domain.model.routing import Decision
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class ExecutionFailed(ExecutionEvent):
 
     code: FailureCode
     message: str
+    budget: Shortfall | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class TaskFailed(ExecutionEvent):
     code: FailureCode
     message: str
     will_retry: bool
+    budget: Shortfall | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,8 +124,34 @@ class OutputStreamed(ExecutionEvent):
 
 
 @dataclass(slots=True, kw_only=True)
+class RoutingDecided(ExecutionEvent):
+    """A model was chosen for a call, which is about to be made; `call_attempt` counts its HTTP attempts from 1."""
+
+    call: int
+    call_attempt: int
+    decision: Decision
+
+
+@dataclass(slots=True, kw_only=True)
+class BudgetWarned(ExecutionEvent):
+    """A budget reached nine tenths of its limit; told once per period, in the execution that reached it."""
+
+    scope: BudgetScope
+    limit_amount: Decimal
+    spent_amount: Decimal
+
+    @property
+    def limit(self) -> Money:
+        return Money(self.limit_amount)
+
+    @property
+    def spent(self) -> Money:
+        return Money(self.spent_amount)
+
+
+@dataclass(slots=True, kw_only=True)
 class ModelCalled(ExecutionEvent):
-    """A model call ended and stands on the ledger."""
+    """A model call ended and stands on the ledger, under `entry_id`."""
 
     model: str
     outcome: str
@@ -129,6 +159,11 @@ class ModelCalled(ExecutionEvent):
     completion_tokens: int
     cost_amount: Decimal
     latency_seconds: float | None
+    call: int = 1
+    call_attempt: int = 1
+    error: str | None = None
+    is_overrun: bool = False
+    entry_id: LedgerEntryId | None = None
 
     @property
     def cost(self) -> Money:

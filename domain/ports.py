@@ -5,18 +5,35 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from domain.errors import RunFailed
 from domain.events import ExecutionEvent
+from domain.model.availability import ModelRecords, OperatorModels
+from domain.model.budget import Budget, BudgetScope, Limits, Shortfall
+from domain.model.credential import Credential, CredentialKind
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
-from domain.model.identity import ExecutionId, RevisionId, RoleId, TaskExecutionId, TaskId, TeamId, TenantId
+from domain.model.identity import (
+    CredentialId,
+    ExecutionId,
+    LedgerEntryId,
+    RevisionId,
+    RoleId,
+    TaskExecutionId,
+    TaskId,
+    TeamId,
+    TenantId,
+    ToolId,
+)
 from domain.model.ledger import LedgerEntry, TokenSource, Usage
+from domain.model.model import Model
 from domain.model.page import Page, PageRequest
-from domain.model.project import Project
+from domain.model.project import Project, Tenant
 from domain.model.revision import TeamRevision, TeamSnapshot
 from domain.model.role import Role
+from domain.model.routing import Deployment, Offer, Route
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
@@ -42,6 +59,14 @@ class Repository(Protocol[E]):
 
         Raises StaleVersion when somebody else changed it, NotFound, NameTaken.
         """
+        ...
+
+
+class Models(Repository[Model], Protocol):
+    """The tenant's own entries of the catalogue."""
+
+    async def count(self) -> int:
+        """How many are in use; nobody else adds one until the end of the unit of work."""
         ...
 
 
@@ -96,6 +121,10 @@ class Executions(Protocol):
         """Write the state of a locked execution; raises InvalidTransition when it is not `expected` any more."""
         ...
 
+    async def exhausted_budget(self, team: Team) -> Shortfall | None:
+        """The first of the team's, its project's and the tenant's monthly budgets that has nothing left, if any."""
+        ...
+
     async def cancel_pending_tasks(self, execution_id: ExecutionId) -> None: ...
 
     async def append_events(self, events: Sequence[ExecutionEvent]) -> None:
@@ -116,6 +145,36 @@ class IdempotencyKeys(Protocol):
     async def keep_result(self, key: str, result: UUID) -> None: ...
 
 
+class Credentials(Protocol):
+    """The tenant's secrets, encrypted."""
+
+    async def get(self, identifier: UUID) -> Credential:
+        """The credential; raises NotFound."""
+        ...
+
+    async def keep(self, credential: Credential) -> Credential:
+        """Insert, or replace the secret of the one with this kind and subject; returns what is stored."""
+        ...
+
+    async def remove(self, identifier: CredentialId) -> None:
+        """Raises NotFound."""
+        ...
+
+    async def remove_subject(self, kind: CredentialKind, subject: str) -> None:
+        """Remove the one of this kind and subject, if there is one."""
+        ...
+
+    async def count(self) -> int: ...
+
+
+class Tenants(Protocol):
+    """The tenant's own row."""
+
+    async def set_monthly_budget(self, amount: Decimal | None) -> Tenant:
+        """Write the limit; returns the tenant as it is then."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One transaction; leaving it without `commit` rolls back."""
 
@@ -131,6 +190,12 @@ class UnitOfWork(Protocol):
     def tasks(self) -> Repository[Task]: ...
     @property
     def tools(self) -> Repository[Tool]: ...
+    @property
+    def models(self) -> Models: ...
+    @property
+    def credentials(self) -> Credentials: ...
+    @property
+    def tenants(self) -> Tenants: ...
     @property
     def definitions(self) -> TeamDefinitions: ...
     @property
@@ -180,6 +245,24 @@ class Reader(Protocol):
 
     async def usage(self, tenant_id: TenantId, by: str, ids: Sequence[UUID]) -> Mapping[UUID, Usage]:
         """For each id the sum over the ledger entries whose field `by` has it."""
+        ...
+
+    async def usage_within(
+        self, tenant_id: TenantId, by: str, ids: Sequence[UUID], since: datetime | None, until: datetime | None
+    ) -> Mapping[UUID, Usage]:
+        """The same over the entries booked at or after `since` and before `until`."""
+        ...
+
+    async def budgets(self, tenant_id: TenantId, scope: BudgetScope, ids: Sequence[UUID]) -> Mapping[UUID, Budget]:
+        """For each id the state of its budget in the present period."""
+        ...
+
+    async def model_records(self, tenant_id: TenantId) -> ModelRecords:
+        """What is stored of the tenant's models."""
+        ...
+
+    async def operator_models(self) -> OperatorModels:
+        """What the workers that are alive say they can reach."""
         ...
 
     async def tools_by_role(
@@ -284,6 +367,10 @@ class RunStore(Protocol):
         """The executions of this worker that are asked to stop."""
         ...
 
+    async def settle_lost(self, limit: int) -> int:
+        """Turn reservations that outlived their time into ledger entries LOST; returns how many."""
+        ...
+
     async def queued_before(
         self, moment: datetime, limit: int, skip: int = 0
     ) -> Sequence[tuple[TenantId, ExecutionId]]:
@@ -294,7 +381,9 @@ class RunStore(Protocol):
 class Workers(Protocol):
     """The workers that are alive, by their heartbeats."""
 
-    async def beat(self, worker_id: str) -> None: ...
+    async def beat(self, worker_id: str, models: OperatorModels = ...) -> None:
+        """Say that the worker is alive, and which models its environment gives access to."""
+        ...
 
     async def lost(self, silent_seconds: float) -> Sequence[str]:
         """Workers that were silent for so long and did not say goodbye."""
@@ -352,13 +441,19 @@ def project_topic(project_id: UUID) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call: messages and tools in OpenAI's shape, `model` a LiteLLM name, the time limit in seconds."""
+    """One call: messages and tools in OpenAI's shape, `model` a LiteLLM name, the time limit in seconds.
+
+    `deployment` is how the model is reached; None takes the environment's key and LiteLLM's own prices.
+    `output_schema` is the JSON Schema that the answer's text has to hold, unless it asks for tools.
+    """
 
     model: str
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] | None
     parameters: Mapping[str, Any]
     timeout_seconds: float
+    deployment: Deployment | None = None
+    output_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +494,10 @@ class ModelClient(Protocol):
         """Tokens and cost of a call that did not end: counted here, marked as an estimate."""
         ...
 
+    def most_prompt_tokens(self, request: ModelRequest) -> int:
+        """More tokens than the request has by any usual tokenizer; asks nobody."""
+        ...
+
     def provider_of(self, model: str) -> str:
         """Who serves the model, for the ledger; never raises."""
         ...
@@ -414,11 +513,16 @@ class TaskWork:
     role: Role
     tools: Sequence[Tool]
     context: str
-    model: str
+    route: Route
     max_iterations: int
     timeout_seconds: float
     calls: int = 0
     is_abandoned: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model that is tried first."""
+        return self.route.first.model.name
 
     @property
     def task_execution_id(self) -> TaskExecutionId:
@@ -434,11 +538,123 @@ class RunSink(Protocol):
 
     def emit(self, event: ExecutionEvent) -> None: ...
 
-    def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
+    def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        """Book a call of which nobody waits for the commit: its work was abandoned."""
+        ...
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        """Book a call, and return when that is committed. On the worker's loop only.
+
+        Raises OwnershipLost (the entry is booked all the same), NotRecorded.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- budgets, limits and the catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a call that is about to be made may cost, and whose limits it meets.
+
+    `id` becomes that of its ledger entry. `amount` is the worst case in dollars, `tokens` the most tokens it can take
+    of a provider's limit. Not booked by `lifetime_seconds`, it counts as lost.
+    """
+
+    id: LedgerEntryId
+    ownership: Ownership
+    team_id: TeamId
+    task_execution_id: TaskExecutionId
+    role_id: RoleId
+    model: str
+    provider: str
+    attempt: int
+    call: int
+    call_attempt: int
+    amount: Decimal
+    tokens: int
+    credential: str
+    limits: Limits
+    routing: Mapping[str, Any]
+    lifetime_seconds: float
+
+
+class Verdict(Enum):
+    """What became of a reservation that was asked for."""
+
+    GRANTED = "GRANTED"
+    COOLING_DOWN = "COOLING_DOWN"
+    RATE_LIMITED = "RATE_LIMITED"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    OWNERSHIP_LOST = "OWNERSHIP_LOST"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The verdict, with the seconds to wait (COOLING_DOWN, RATE_LIMITED) or what was missing (BUDGET_EXCEEDED)."""
+
+    verdict: Verdict
+    wait_seconds: float = 0.0
+    shortfall: Shortfall | None = None
+
+
+class CallBudgets(Protocol):
+    """Money and providers' limits before a call; `RunStore.commit` books what became of it and releases the rest."""
+
+    async def reserve(self, reservation: Reservation) -> Ruling:
+        """Reserve in every budget of the call, or in none; a committed row when GRANTED. Raises Unavailable."""
+        ...
+
+    async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:
+        """Let no process call the model with this credential for so long; a longer cool-down stays. Never raises."""
+        ...
+
+
+class ModelCatalogue(Protocol):
+    """The models of a tenant as a worker can reach them now."""
+
+    async def offers(self, tenant_id: TenantId, named: str | None = None) -> Sequence[Offer]:
+        """Every effective entry, usable or not, by name; and one for the name, should no entry have it.
+
+        Raises Unavailable.
+        """
+        ...
+
+
+class Vault(Protocol):
+    """Encrypts secrets; only who has the deployment's key reads them."""
+
+    def lock(self, tenant_id: TenantId, subject: str, secret: str) -> bytes:
+        """Encrypt, bound to its tenant and subject. Raises Unavailable when the deployment has no key."""
+        ...
+
+    def unlock(self, tenant_id: TenantId, subject: str, ciphertext: bytes) -> str:
+        """Decrypt. Raises Unavailable when it cannot be read: no key, another key, or another subject."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSecret:
+    """What goes into the header `header` of requests to `url`, and to nowhere else."""
+
+    header: str
+    secret: str = field(repr=False)
+    url: str
+
+
+class ToolSecrets(Protocol):
+    """The decrypted credentials of tools, for workers alone."""
+
+    async def of(self, tenant_id: TenantId, tool_ids: Sequence[ToolId]) -> Mapping[ToolId, ToolSecret]:
+        """The secrets of those that have one and are in use; `url` is the tool's present one.
+
+        Raises Unavailable.
+        """
+        ...
 
 
 class ModelGateway(Protocol):
-    """The one way to a model: it accounts for every call."""
+    """The one way to a model: it routes, reserves, tries, and accounts for every HTTP attempt."""
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """Call the model for this work. Raises RunFailed; CancelledError when the work was abandoned."""

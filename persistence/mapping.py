@@ -3,9 +3,11 @@
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from sqlalchemy import Column
 
@@ -71,3 +73,11 @@ def values_of(entity: Any) -> dict[str, Any]:
 def stored(value: Any) -> Any:
     """A value as its column takes it."""
     return value.value if isinstance(value, Enum) else value
+
+
+def document_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values as JSON for a function in SQL: exact amounts as text, for JSON has only floats.
+
+    Ids as text, too: those that asyncpg makes are a class of its own, which orjson does not know.
+    """
+    return {name: str(value) if isinstance(value, UUID | Decimal) else value for name, value in values.items()}

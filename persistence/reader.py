@@ -23,6 +23,8 @@ from domain.model.tool import Tool
 from persistence import tables
 from persistence.errors import reachable
 from persistence.mapping import builder_of, columns_of, names_of, remembered, stored
+from persistence.model_reader import ModelReader
+from persistence.money_reader import MoneyReader
 
 if TYPE_CHECKING:
     import asyncpg
@@ -53,14 +55,11 @@ _IDS = bindparam("ids", type_=ARRAY(Uuid()))
 _LIMIT = bindparam("limit", type_=BigInteger())
 
 
-class SqlReader:
+class SqlReader(MoneyReader, ModelReader):
     """See `domain.ports.Reader`. Each question takes a connection of its own for one statement.
 
     All raise Unavailable while the database does not answer.
     """
-
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self.pool = pool
 
     async def _fetch(self, statement: Compiled, **values: Any) -> Sequence["asyncpg.Record"]:
         return await self._rows(statement.text, *statement.arguments(values))

@@ -12,18 +12,25 @@ from uuid import UUID
 import asyncpg
 
 from domain.errors import Busy, RunFailed
-from domain.events import ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted, payload_of
+from domain.events import (
+    TERMINAL,
+    ExecutionCancelled,
+    ExecutionEvent,
+    ExecutionFailed,
+    ExecutionStarted,
+    payload_of,
+)
 from domain.model.execution import FINAL, Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import ExecutionId, TaskExecutionId, TenantId, utc_now
-from domain.model.ledger import LedgerEntry, Usage
+from domain.model.ledger import Usage
 from domain.model.revision import decode
 from domain.ports import Change, Claimed, Ownership
+from persistence.bookings import book, book_expired, book_lost
 from persistence.errors import reachable
-from persistence.mapping import builder_of, names_of, values_of
+from persistence.mapping import builder_of, names_of
 
 _EXECUTION = ", ".join(names_of(Execution))
 _TASK = ", ".join(names_of(TaskExecution))
-_LEDGER = names_of(LedgerEntry)
 
 _LOCK = """
     SELECT execution_id, last_sequence, owner_epoch FROM execution_sequence
@@ -37,7 +44,8 @@ _ADVANCE = """
     WHERE row.tenant_id = new.tenant_id AND row.execution_id = new.execution_id
 """
 _MOVE = """
-    UPDATE execution SET status = $4, output = $5, failure_code = $6, failure_message = $7, finished_at = $8
+    UPDATE execution SET status = $4, output = $5, failure_code = $6, failure_message = $7, failure_details = $8,
+        finished_at = $9
     WHERE tenant_id = $1 AND id = $2 AND status = $3 RETURNING id
 """
 _ADD_EVENTS = """
@@ -48,13 +56,9 @@ _ADD_EVENTS = """
 """
 _SAVE_TASK = """
     UPDATE task_execution SET status = $3, attempts = $4, model = $5, output = $6, failure_code = $7,
-        failure_message = $8, started_at = $9, finished_at = $10
+        failure_message = $8, failure_details = $9, started_at = $10, finished_at = $11
     WHERE tenant_id = $1 AND id = $2
 """
-_ADD_LEDGER = (
-    f"INSERT INTO ledger_entry ({', '.join(_LEDGER)})"  # noqa: S608 - names of our own columns
-    f" VALUES ({', '.join(f'${place}' for place in range(1, len(_LEDGER) + 1))}) ON CONFLICT DO NOTHING"
-)
 _SPENT = """
     SELECT task_execution_id, count(*), sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint,
         sum(cached_tokens)::bigint, sum(reasoning_tokens)::bigint, sum(cost)
@@ -114,22 +118,20 @@ class SqlRunStore:
                 return
             last, epoch = rows[0]["last_sequence"], rows[0]["owner_epoch"] + 1
             owner = Ownership(tenant_id, found["project_id"], execution_id, epoch)
-            over = _given_up(owner, status, found["completed"], failure)
-            over.sequence = last + 1
             await self._end_given_up(connection, owner, status, failure)
-            await _advance(connection, [(owner, last + 1, epoch)])
-            await _add_events(connection, [over])
+            told = await book_lost(connection, owner)
+            await _tell(connection, owner, last, [*told, _given_up(owner, status, found["completed"], failure)])
 
     async def _end_given_up(
         self, connection: Any, owner: Ownership, status: ExecutionStatus, failure: RunFailed
     ) -> None:
         key, now = (owner.tenant_id, owner.execution_id), utc_now()
         if status is ExecutionStatus.CANCELLING:
-            await connection.execute(_MOVE, *key, status.value, "CANCELLED", None, None, None, now)
+            await connection.execute(_MOVE, *key, status.value, "CANCELLED", None, None, None, None, now)
             await connection.execute(_SKIP_TASKS, *key, "CANCELLED", now)
         else:
-            code, message = failure.code.value, failure.message
-            await connection.execute(_MOVE, *key, status.value, "FAILED", None, code, message, now)
+            code, message, details = failure.code.value, failure.message, _details(failure)
+            await connection.execute(_MOVE, *key, status.value, "FAILED", None, code, message, details, now)
             await connection.execute(_SKIP_TASKS, *key, "SKIPPED", now)
 
     async def _execution(self, connection: Any, tenant_id: TenantId, execution_id: ExecutionId) -> Execution | None:
@@ -152,15 +154,14 @@ class SqlRunStore:
         started = ExecutionStarted(
             tenant_id=ownership.tenant_id,
             execution_id=execution.id,
-            sequence=last + 1,
             worker_id=worker_id,
             owner_epoch=ownership.epoch,
             is_recovery=is_recovery,
         )
         status = execution.status.value
         await connection.execute(_TAKE, ownership.tenant_id, execution.id, worker_id, status, execution.started_at)
-        await _advance(connection, [(ownership, last + 1, ownership.epoch)])
-        await _add_events(connection, [started])
+        lost = await book_lost(connection, ownership) if is_recovery else []
+        await _tell(connection, ownership, last, [started, *lost])
         return is_recovery
 
     async def _spent(self, connection: Any, ownership: Ownership) -> dict[TaskExecutionId, Usage]:
@@ -194,12 +195,12 @@ class SqlRunStore:
                 for change, is_written in zip(changes, written, strict=True)
             ]
             kept = [change for change, is_accepted in zip(changes, accepted, strict=True) if is_accepted]
-            if kept:
-                await self._write(connection, kept, heads)
+            await self._save_tasks(connection, kept)
             # Also of what is refused: nothing but the ledger knows what an earlier run has paid.
             entries = [entry for change in changes if change.ownership.execution_id in heads for entry in change.ledger]
-            if entries:
-                await connection.executemany(_ADD_LEDGER, [list(values_of(entry).values()) for entry in entries])
+            booked = await book(connection, entries, {entry.id for change in kept for entry in change.ledger})
+            if kept:
+                await self._write(connection, kept, heads, booked.warned)
             return [earlier or now for earlier, now in zip(written, accepted, strict=True)]
 
     async def _is_written(self, connection: Any, change: Change) -> bool:
@@ -220,15 +221,13 @@ class SqlRunStore:
         return {row["execution_id"]: (row["last_sequence"], row["owner_epoch"]) for row in rows}
 
     async def _accept(self, connection: Any, change: Change, heads: dict[UUID, tuple[int, int]]) -> bool:
-        """Whether the run still owns its execution; makes the move of the state machine and numbers the events."""
+        """Whether the run still owns its execution; makes the move of the state machine."""
         last, epoch = heads.get(change.ownership.execution_id, (0, -1))
         if epoch != change.ownership.epoch or not await self._move(connection, change):
             return False
-        for sequence, event in enumerate(change.events, start=last + 1):
-            event.sequence = sequence
         # The end of a run closes its epoch: whatever an abandoned thread still reports is refused.
         is_over = change.execution is not None and change.execution.is_final
-        heads[change.ownership.execution_id] = (last + len(change.events), epoch + is_over)
+        heads[change.ownership.execution_id] = (last, epoch + is_over)
         return True
 
     async def _move(self, connection: Any, change: Change) -> bool:
@@ -244,17 +243,40 @@ class SqlRunStore:
             execution.output,
             execution.failure_code.value if execution.failure_code else None,
             execution.failure_message,
+            execution.failure_details,
             execution.finished_at,
         )
         return moved is not None
 
-    async def _write(self, connection: Any, kept: Sequence[Change], heads: Mapping[UUID, tuple[int, int]]) -> None:
-        owners = {change.ownership.execution_id: change.ownership for change in kept}
-        await _advance(connection, [(owner, *heads[execution_id]) for execution_id, owner in owners.items()])
-        await _add_events(connection, [event for change in kept for event in change.events])
+    async def _save_tasks(self, connection: Any, kept: Sequence[Change]) -> None:
         tasks = [task for change in kept for task in change.task_executions]
         if tasks:
             await connection.executemany(_SAVE_TASK, [_task_values(task) for task in tasks])
+
+    async def _write(
+        self,
+        connection: Any,
+        kept: Sequence[Change],
+        heads: dict[UUID, tuple[int, int]],
+        warned: Mapping[UUID, Sequence[ExecutionEvent]],
+    ) -> None:
+        """Number and add the events of the changes, and behind each change the budgets that its entries brought up."""
+        events: list[ExecutionEvent] = []
+        for change in kept:
+            last, epoch = heads[change.ownership.execution_id]
+            # Not added to the change: it may be committed once more, when this commit fails.
+            told = _with_warnings(change, warned)
+            for sequence, event in enumerate(told, start=last + 1):
+                event.sequence = sequence
+            heads[change.ownership.execution_id] = (last + len(told), epoch)
+            events += told
+        owners = {change.ownership.execution_id: change.ownership for change in kept}
+        await _advance(connection, [(owner, *heads[execution_id]) for execution_id, owner in owners.items()])
+        await _add_events(connection, events)
+
+    async def settle_lost(self, limit: int) -> int:
+        async with self._transaction() as connection:
+            return await book_expired(connection, limit)
 
     async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
         with reachable():
@@ -289,7 +311,32 @@ def _given_up(owner: Ownership, status: ExecutionStatus, completed: int, failure
     tenant_id, execution_id = owner.tenant_id, owner.execution_id
     if status is ExecutionStatus.CANCELLING:
         return ExecutionCancelled(tenant_id=tenant_id, execution_id=execution_id, completed_tasks=completed)
-    return ExecutionFailed(tenant_id=tenant_id, execution_id=execution_id, code=failure.code, message=failure.message)
+    return ExecutionFailed(
+        tenant_id=tenant_id,
+        execution_id=execution_id,
+        code=failure.code,
+        message=failure.message,
+        budget=failure.shortfall,
+    )
+
+
+def _details(failure: RunFailed) -> dict[str, Any] | None:
+    return failure.shortfall.as_document() if failure.shortfall else None
+
+
+def _with_warnings(change: Change, warned: Mapping[UUID, Sequence[ExecutionEvent]]) -> list[ExecutionEvent]:
+    """The events of the change and its warnings; a terminal event stays the last one."""
+    warnings = [warning for entry in change.ledger for warning in warned.get(entry.id, ())]
+    end = len(change.events) - (bool(change.events) and isinstance(change.events[-1], TERMINAL))
+    return [*change.events[:end], *warnings, *change.events[end:]]
+
+
+async def _tell(connection: Any, owner: Ownership, last: int, events: Sequence[ExecutionEvent]) -> None:
+    """Add the events behind the last one, and make the owner's epoch the current one."""
+    for sequence, event in enumerate(events, start=last + 1):
+        event.sequence = sequence
+    await _advance(connection, [(owner, last + len(events), owner.epoch)])
+    await _add_events(connection, events)
 
 
 async def _advance(connection: Any, heads: Sequence[tuple[Ownership, int, int]]) -> None:
@@ -328,6 +375,7 @@ def _task_values(task: TaskExecution) -> tuple[Any, ...]:
         task.output,
         task.failure_code.value if task.failure_code else None,
         task.failure_message,
+        task.failure_details,
         task.started_at,
         task.finished_at,
     )

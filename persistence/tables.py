@@ -8,14 +8,17 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -25,11 +28,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.errors import FailureCode
+from domain.model.credential import Credential, CredentialKind
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
+from domain.model.model import Model, Tier
 from domain.model.project import Project, Tenant
 from domain.model.revision import TeamRevision
 from domain.model.role import DelegatesTo, Expertise, Rank, Role
+from domain.model.routing import QualityPreference
 from domain.model.task import Task, TaskDependency
 from domain.model.team import Process, Team
 from domain.model.tool import RoleTool, Tool, ToolKind
@@ -90,6 +96,7 @@ tenant = Table(
     Column("id", Uuid, nullable=False),
     Column("name", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("monthly_budget", Amount),
     PrimaryKeyConstraint("id"),
 )
 
@@ -99,6 +106,7 @@ project = Table(
     *_owned("id"),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
+    Column("monthly_budget", Amount),
     *_record(),
     _key(),
     ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
@@ -117,6 +125,7 @@ team = Table(
     Column("max_iterations", Integer, nullable=False),
     Column("execution_timeout_seconds", Double, nullable=False),
     Column("task_timeout_seconds", Double, nullable=False),
+    Column("monthly_budget", Amount),
     Column("revision_id", Uuid),
     *_record(),
     _key(),
@@ -178,11 +187,15 @@ task = Table(
     Column("required_skills", ARRAY(Text), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
+    Column("max_budget", Amount),
+    Column("quality_preference", Text),
+    Column("output_schema", JSONB(none_as_null=True)),
     Column("position", Integer, nullable=False),
     *_record(),
     _key(),
     _to("team", "team_id"),
     _to("role", "role_id"),
+    _one_of("quality_preference", QualityPreference),
     _name_within("task", "team_id"),
     Index("ix_task_team", "tenant_id", "team_id", "position", "id"),
 )
@@ -249,9 +262,13 @@ execution = Table(
     Column("max_iterations", Integer, nullable=False),
     Column("execution_timeout_seconds", Double, nullable=False),
     Column("task_timeout_seconds", Double, nullable=False),
+    Column("quality_preference", Text, nullable=False),
+    Column("max_budget", Amount),
+    Column("max_task_budget", Amount),
     Column("output", Text),
     Column("failure_code", Text),
     Column("failure_message", Text),
+    Column("failure_details", JSONB(none_as_null=True)),
     Column("worker_id", Text),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
@@ -263,6 +280,7 @@ execution = Table(
     _to("team", "team_id"),
     _to("team_revision", "revision_id"),
     _one_of("status", ExecutionStatus),
+    _one_of("quality_preference", QualityPreference),
     _one_of("failure_code", FailureCode),
     Index("ix_execution_team_created", "tenant_id", "team_id", "created_at", "id"),
     Index("ix_execution_project_created", "tenant_id", "project_id", "created_at", "id"),
@@ -298,12 +316,16 @@ task_execution = Table(
     Column("task_id", Uuid),
     Column("waits_for", ARRAY(Uuid), nullable=False),
     Column("max_attempts", Integer, nullable=False),
+    Column("max_budget", Amount),
+    Column("quality_preference", Text, nullable=False),
+    Column("output_schema", JSONB(none_as_null=True)),
     Column("attempts", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("model", Text),
     Column("output", Text),
     Column("failure_code", Text),
     Column("failure_message", Text),
+    Column("failure_details", JSONB(none_as_null=True)),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
@@ -312,6 +334,7 @@ task_execution = Table(
     _to("role", "role_id"),
     _to("task", "task_id"),
     _one_of("status", TaskExecutionStatus),
+    _one_of("quality_preference", QualityPreference),
     _one_of("failure_code", FailureCode),
     UniqueConstraint("tenant_id", "execution_id", "position", name="uq_task_execution_position"),
 )
@@ -351,6 +374,11 @@ ledger_entry = Table(
     Column("latency_seconds", Double),
     Column("time_to_first_token_seconds", Double),
     Column("error", Text),
+    Column("call", Integer, nullable=False, server_default=text("1")),
+    Column("call_attempt", Integer, nullable=False, server_default=text("1")),
+    Column("routing", JSONB(none_as_null=True)),
+    Column("reserved", Amount, nullable=False, server_default=text("0")),
+    Column("is_overrun", Boolean, nullable=False, server_default=text("false")),
     Column("booked_at", Moment, nullable=False),
     _key("id", "booked_at"),
     _to("project", "project_id"),
@@ -363,7 +391,112 @@ ledger_entry = Table(
     Index("ix_ledger_entry_execution", "tenant_id", "execution_id"),
     Index("ix_ledger_entry_task_execution", "tenant_id", "task_execution_id"),
     Index("ix_ledger_entry_team_booked", "tenant_id", "team_id", "booked_at"),
+    Index("ix_ledger_entry_project_booked", "tenant_id", "project_id", "booked_at"),
+    Index("ix_ledger_entry_role_booked", "tenant_id", "role_id", "booked_at"),
     postgresql_partition_by="RANGE (booked_at)",
+)
+
+call_reservation = Table(
+    "call_reservation",
+    metadata,
+    *_owned("id", "project_id", "team_id", "execution_id", "task_execution_id", "role_id"),
+    Column("owner_epoch", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("call", Integer, nullable=False),
+    Column("call_attempt", Integer, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("credential", Text, nullable=False),
+    Column("routing", JSONB, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("reserved_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    _key(),
+    _to("execution", "execution_id"),
+    Index("ix_call_reservation_execution", "tenant_id", "execution_id"),
+    Index("ix_call_reservation_expires_at", "expires_at"),
+    comment="A model call that may be under way: what it may cost. Booking it, or losing it, removes it.",
+)
+
+budget_account = Table(
+    "budget_account",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("scope", SmallInteger, nullable=False),
+    Column("scope_id", Uuid, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("spent", Amount, nullable=False, server_default=text("0")),
+    Column("reserved", Amount, nullable=False, server_default=text("0")),
+    Column("is_warned", Boolean, nullable=False, server_default=text("false")),
+    _key("scope", "scope_id", "period"),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    CheckConstraint("scope BETWEEN 0 AND 4", name="scope"),
+    comment="Running sums over the ledger and the reservations. Scopes 0 to 4: tenant, project, team by the first day"
+    " of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key.",
+    postgresql_with={"fillfactor": "50"},
+)
+
+provider_limit = Table(
+    "provider_limit",
+    metadata,
+    Column("credential", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("cooling_until", Moment),
+    Column("reason", Text),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("requests_left", Double),
+    Column("tokens_left", Double),
+    Column("refilled_at", Moment),
+    PrimaryKeyConstraint("credential", "model"),
+    comment="Infrastructure, of no tenant: who cools down, and what is left of a provider's rates.",
+)
+
+model = Table(
+    "model",
+    metadata,
+    *_owned("id"),
+    Column("name", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("prompt_price", Amount),
+    Column("completion_price", Amount),
+    Column("cached_price", Amount),
+    Column("price_details", JSONB, nullable=False),
+    Column("context_window", Integer),
+    Column("max_output_tokens", Integer),
+    Column("supports_tools", Boolean, nullable=False),
+    Column("supports_json", Boolean, nullable=False),
+    Column("supports_vision", Boolean, nullable=False),
+    Column("base_url", Text),
+    Column("routing_order", Integer),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("is_enabled", Boolean, nullable=False),
+    *_record(),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _one_of("tier", Tier),
+    Index("uq_model_name", "tenant_id", "name", unique=True, postgresql_where=text("archived_at IS NULL")),
+    comment="A tenant's own entries; what ships with Regatta is in domain/model/catalogue.json.",
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    *_owned("id"),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("header", Text, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("created_by", Uuid),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _one_of("kind", CredentialKind),
+    UniqueConstraint("tenant_id", "kind", "subject", name="uq_credential_subject"),
 )
 
 idempotency_key = Table(
@@ -384,8 +517,13 @@ worker = Table(
     metadata,
     Column("id", Text, nullable=False),
     Column("heartbeat_at", Moment, nullable=False),
+    Column("providers", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("free_providers", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("is_local_silent", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("id"),
-    comment="Infrastructure, of no tenant: which workers are alive.",
+    comment="Infrastructure, of no tenant: which workers are alive, and the models that their environment gives access"
+    " to.",
 )
 
 PARTITIONED = (execution_event, ledger_entry)
@@ -403,5 +541,7 @@ TABLES: dict[type[object], Table] = {
     Execution: execution,
     TaskExecution: task_execution,
     LedgerEntry: ledger_entry,
+    Model: model,
+    Credential: credential,
 }
 """Where the things of the domain live: a field's name is its column's."""

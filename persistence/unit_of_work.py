@@ -13,8 +13,11 @@ from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import UnitOfWork, UnitsOfWork
 from persistence.errors import translated
+from persistence.repositories.credentials import CredentialsTable
 from persistence.repositories.definitions import TeamDefinitionsTable
 from persistence.repositories.executions import ExecutionsTable, IdempotencyKeysTable
+from persistence.repositories.models import ModelsTable
+from persistence.repositories.tenants import TenantsTable
 from persistence.repositories.things import Things
 
 
@@ -29,6 +32,9 @@ class SqlUnitOfWork:
         self.roles = Things(connection, tenant_id, Role)
         self.tasks = Things(connection, tenant_id, Task)
         self.tools = Things(connection, tenant_id, Tool)
+        self.models = ModelsTable(connection, tenant_id)
+        self.credentials = CredentialsTable(connection, tenant_id)
+        self.tenants = TenantsTable(connection, tenant_id)
         self.definitions = TeamDefinitionsTable(connection, tenant_id)
         self.executions = ExecutionsTable(connection, tenant_id)
         self.idempotency = IdempotencyKeysTable(connection, tenant_id)

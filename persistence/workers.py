@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from domain.model.availability import OperatorModels
+
 if TYPE_CHECKING:
     import asyncpg
 
@@ -51,17 +53,29 @@ async def _try(connection: Any, name: str) -> bool:
     return held
 
 
+_BEAT = """
+    INSERT INTO worker (id, heartbeat_at, providers, models, free_providers, is_local_silent)
+    VALUES ($1, now(), $2, $3, $4, $5)
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), providers = excluded.providers, models = excluded.models,
+        free_providers = excluded.free_providers, is_local_silent = excluded.is_local_silent
+"""
+NO_MODELS = OperatorModels()
+
+
 class SqlWorkers:
     """See `domain.ports.Workers`. The database's clock counts: those of machines differ."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.pool = pool
 
-    async def beat(self, worker_id: str) -> None:
+    async def beat(self, worker_id: str, models: OperatorModels = NO_MODELS) -> None:
         await self.pool.execute(
-            "INSERT INTO worker (id, heartbeat_at) VALUES ($1, now())"
-            " ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()",
+            _BEAT,
             worker_id,
+            sorted(models.providers),
+            sorted(models.models),
+            sorted(models.free_providers),
+            models.is_local_silent,
         )
 
     async def lost(self, silent_seconds: float) -> Sequence[str]:

@@ -10,18 +10,22 @@ import strawberry
 from aiodataloader import DataLoader
 
 from domain.model.identity import PrincipalId, TenantId
+from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
-from domain.ports import Reader
+from domain.ports import ModelCatalogue, Reader
 from domain.services.copies import Duplicate
+from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import Editing
 from domain.services.executions import CancelExecution, KickoffTeam
 from domain.services.feed import ExecutionFeeds
+from domain.services.routing_preview import PreviewRouting
 from domain.services.snapshots import Snapshots
+from domain.services.tenants import UpdateTenant
 from resolvers.budget import Budget
 from resolvers.loaders import AccessPath, Source
 
@@ -32,16 +36,21 @@ T = TypeVar("T")
 class Services:
     """The use cases that the graph offers."""
 
+    update_tenant: UpdateTenant
     projects: Editing[Project]
     teams: Editing[Team]
     roles: Editing[Role]
     tasks: Editing[Task]
     tools: Editing[Tool]
+    models: Editing[Model]
+    catalogue: ModelCatalogue
+    preview_routing: PreviewRouting
     duplicate: Duplicate
     import_crew: ImportCrew
     export_crew: ExportCrew
     kickoff: KickoffTeam
     cancel: CancelExecution
+    secrets: Secrets
     feeds: ExecutionFeeds
     snapshots: Snapshots
 
@@ -78,7 +87,8 @@ class Context:
     async def fetch(self, path: AccessPath, keys: Sequence[Any]) -> Sequence[Any]:
         """The answers of the path for all keys. Raises TooLarge; then nothing is read any more."""
         self.budget.check()
-        return await path.fetch(Source(self.reader, self.tenant_id, self.budget), keys)
+        source = Source(self.reader, self.tenant_id, self.budget, self.services.catalogue)
+        return await path.fetch(source, keys)
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Work of this operation that runs beside the rest, and ends with it."""

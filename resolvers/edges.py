@@ -1,12 +1,12 @@
 """How a field of the graph is supplied, declared rather than coded.
 
-`loaded_by` and `paged_by` name an access path and a key; `computed` names a function of the parent. The
-breadth-first executor reads these declarations from the field's metadata and answers a whole level at once;
-the ordinary executor calls the resolver made here, one by one.
+`loaded_by` and `paged_by` name an access path and a key; `usage_by` a path whose answer depends on an argument too;
+`computed` names a function of the parent. The breadth-first executor reads these declarations from the field's
+metadata and answers a whole level at once; the ordinary executor calls the resolver made here, one by one.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,8 +17,8 @@ from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, Graph
 from domain.errors import Invalid
 from domain.model.page import DEFAULT_PAGE_SIZE, Condition, Operator, PageRequest
 from resolvers.context import Info
-from resolvers.inputs import Direction, conditions_of
-from resolvers.loaders import AccessPath
+from resolvers.inputs import Direction, MomentFilter, conditions_of
+from resolvers.loaders import AccessPath, Period
 
 EDGE = "regatta.edge"
 
@@ -65,15 +65,25 @@ def _storable(condition: Condition) -> Condition:
     if isinstance(value, str) and "\x00" in value:
         raise Invalid.at("The character U+0000 is not allowed.", "filter")
     if isinstance(value, datetime):
-        return Condition(condition.field, condition.operator, _in_utc(value))
+        return Condition(condition.field, condition.operator, _in_utc(value, "filter"))
     return condition
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _in_utc(moment: datetime, *path: str) -> datetime:
     try:
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except OverflowError as error:
-        raise Invalid.at("This moment is out of range.", "filter") from error
+        raise Invalid.at("This moment is out of range.", *path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One key of the parent and what is made of the arguments, one answer."""
+
+    path: AccessPath
+    key: str
+    request_of: Callable[[dict[str, Any]], Hashable]
+    """What the arguments ask for; raises Invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,30 @@ def loaded_by(path: AccessPath, description: str, *, key: str = "id", attribute:
     return strawberry.field(resolver=resolve, description=description, metadata={EDGE: Loaded(path, key, attribute)})
 
 
+def usage_by(path: AccessPath, description: str) -> Any:
+    """The usage that the path finds by the parent's id, within the `period` that is asked for."""
+    edge = Asked(path, "id", period_of)
+
+    async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
+        return await info.context.load(path, (getattr(root, edge.key), edge.request_of(arguments)))
+
+    annotation: Any = Annotated[MomentFilter | None, _PERIOD]
+    period = inspect.Parameter("period", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return strawberry.field(resolver=_with(resolve, [period]), description=description, metadata={EDGE: edge})
+
+
+def period_of(arguments: dict[str, Any]) -> Period:
+    """The period that the argument `period` asks for, everything without it; raises Invalid."""
+    wanted = arguments.get("period")
+    if wanted is None:
+        return Period()
+    since, until = (
+        None if moment is None else _in_utc(moment, "period", name)
+        for name, moment in (("gte", wanted.gte), ("lt", wanted.lt))
+    )
+    return Period(since, until)
+
+
 def paged_by(
     path: AccessPath,
     description: str,
@@ -113,9 +147,10 @@ def paged_by(
     filter_type: Any = None,
     order_type: Any = None,
     hides_archived: bool = False,
+    order_by: str = "created_at",
 ) -> Any:
-    """A connection whose page the path finds by the parent's `key`."""
-    edge = Paged(path, key, hides_archived)
+    """A connection whose page the path finds by the parent's `key`, newest first by `order_by`."""
+    edge = Paged(path, key, hides_archived, order_by)
 
     async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
         request = edge.request(arguments, with_total=asks_for(info._raw_info, "totalCount"))  # noqa: SLF001 - the AST
@@ -142,6 +177,11 @@ def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any) -> Any:
     if order_type is not None:
         annotation = Annotated[order_type | None, _ORDER]
         arguments.append(inspect.Parameter("order_by", keyword, default=None, annotation=annotation))
+    return _with(resolve, arguments)
+
+
+def _with(resolve: Any, arguments: Sequence[inspect.Parameter]) -> Any:
+    """The resolver under a signature of the parent, the context and these arguments."""
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     reserved = [
         inspect.Parameter("root", positional, annotation=_PARENT),
@@ -156,6 +196,7 @@ _FIRST = strawberry.argument(description="How many, 1 to 100.")
 _AFTER = strawberry.argument(description="Go on behind this cursor.")
 _FILTER = strawberry.argument(description="Only those that meet all of these conditions.")
 _ORDER = strawberry.argument(description="In this order; newest first by default.")
+_PERIOD = strawberry.argument(description="Only what was booked in it; everything without one.")
 
 
 def asks_for(info: GraphQLResolveInfo[Any], name: str) -> bool:

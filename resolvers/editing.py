@@ -8,7 +8,7 @@ import strawberry
 
 from domain.errors import Invalid
 from domain.model.identity import ProjectId, TaskId, TeamId
-from domain.model.project import Project
+from domain.model.project import Project, Tenant
 from domain.model.role import Role
 from domain.model.rules import MAX_ITEMS
 from domain.model.task import Task
@@ -16,6 +16,7 @@ from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.services.copies import Duplicate
 from domain.services.editing import Editing, Links
+from resolvers import loaders
 from resolvers.context import Info, Services
 from resolvers.inputs import (
     ArchiveInput,
@@ -30,22 +31,34 @@ from resolvers.inputs import (
     UpdateRoleInput,
     UpdateTaskInput,
     UpdateTeamInput,
+    UpdateTenantInput,
     UpdateToolInput,
     given,
 )
 from resolvers.node_ids import uuid_of
 
-# ---------------------------------------------------------------- projects
+# ---------------------------------------------------------------- the tenant and projects
+
+_BUDGETED = frozenset({"monthly_budget"})
 
 
-async def create_project(info: Info, input: CreateProjectInput) -> Project:  # noqa: A002 - the graph's name, as below
-    thing = Project(info.context.tenant_id, **given(input), created_by=info.context.principal_id)
+async def update_tenant(info: Info, input: UpdateTenantInput) -> Tenant:  # noqa: A002 - the graph's name, as below
+    context = info.context
+    if input.monthly_budget is strawberry.UNSET:
+        found: Tenant = await context.load(loaders.TenantById, context.tenant_id)
+        return found
+    return await context.services.update_tenant(context.tenant_id, input.monthly_budget)
+
+
+async def create_project(info: Info, input: CreateProjectInput) -> Project:  # noqa: A002
+    values = given(input, nullable=_BUDGETED)
+    thing = Project(info.context.tenant_id, **values, created_by=info.context.principal_id)
     return await info.context.services.projects.create(thing)
 
 
 async def update_project(info: Info, input: UpdateProjectInput) -> Project:  # noqa: A002
     identifier = uuid_of("Project", input.id, "id")
-    changes = given(input, without=("id", "version"))
+    changes = given(input, without=("id", "version"), nullable=_BUDGETED)
     return await info.context.services.projects.update(info.context.tenant_id, identifier, input.version, changes)
 
 
@@ -54,14 +67,14 @@ async def update_project(info: Info, input: UpdateProjectInput) -> Project:  # n
 
 async def create_team(info: Info, input: CreateTeamInput) -> Team:  # noqa: A002
     project_id = ProjectId(uuid_of("Project", input.project_id, "projectId"))
-    values = given(input, without=("project_id", "settings"), nullable=frozenset({"settings"}))
+    values = given(input, without=("project_id", "settings"), nullable=_BUDGETED)
     thing = Team(info.context.tenant_id, project_id, **values, **_settings(input), created_by=info.context.principal_id)
     return await info.context.services.teams.create(thing)
 
 
 async def update_team(info: Info, input: UpdateTeamInput) -> Team:  # noqa: A002
     identifier = uuid_of("Team", input.id, "id")
-    changes = given(input, without=("id", "version", "settings", "manager_id"))
+    changes = given(input, without=("id", "version", "settings", "manager_id"), nullable=_BUDGETED)
     changes |= _settings(input) | _reference(input, "manager_id", "Role", "managerId")
     return await info.context.services.teams.update(info.context.tenant_id, identifier, input.version, changes)
 
@@ -109,6 +122,7 @@ def _role_links(source: CreateRoleInput | UpdateRoleInput) -> Links:
 
 # ---------------------------------------------------------------- tasks
 
+_TASK_NULLABLE = frozenset({"max_budget", "quality_preference", "output_schema"})
 _TASK_SPECIAL = ("id", "version", "team_id", "role_id", "depends_on")
 
 
@@ -126,7 +140,10 @@ async def update_task(info: Info, input: UpdateTaskInput) -> Task:  # noqa: A002
 
 
 def _task_values(source: CreateTaskInput | UpdateTaskInput) -> dict[str, Any]:
-    return given(source, without=_TASK_SPECIAL) | _reference(source, "role_id", "Role", "roleId")
+    values = given(source, without=_TASK_SPECIAL, nullable=_TASK_NULLABLE)
+    if not isinstance(values.get("output_schema"), dict | None):
+        raise Invalid.at("The schema is an object.", "outputSchema")
+    return values | _reference(source, "role_id", "Role", "roleId")
 
 
 def _task_links(source: CreateTaskInput | UpdateTaskInput) -> Links:

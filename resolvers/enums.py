@@ -6,8 +6,13 @@ from typing import Any
 import strawberry
 
 from domain.errors import FailureCode
+from domain.model.budget import BudgetScope
+from domain.model.credential import CredentialKind
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.ledger import CallOutcome, TokenSource
+from domain.model.model import Tier, Unusable
 from domain.model.role import DelegatesTo, Expertise, Rank
+from domain.model.routing import Complexity, ComplexityFactor, QualityPreference
 from domain.model.team import Process, TeamStatus
 from domain.model.tool import ToolKind
 
@@ -101,5 +106,75 @@ _describe(
     NO_CAPABLE_ROLE="No role can do the task.",
     PROCESS_UNSUPPORTED="The process cannot be run.",
     WORKER_LOST="The worker was lost and nobody could go on.",
+    BUDGET_EXCEEDED="The next model call could have cost more than a budget has left; see `budget`.",
     INTERNAL="A fault of Regatta; the message has a correlation id.",
+)
+_describe(
+    Tier,
+    "How capable, and how dear, a model is.",
+    LOCAL="Ollama, or any OpenAI-compatible local server.",
+    STANDARD="Good enough for most work.",
+    PREMIUM="The most capable ones.",
+)
+_describe(
+    Unusable,
+    "Why a model cannot be called now.",
+    DISABLED="It is switched off in the catalogue.",
+    NO_KEY="There is no key for its provider.",
+    UNREACHABLE="Its local server does not answer, or does not offer it.",
+    NO_PRICE="Its price is not known, and such models are refused.",
+    COOLING_DOWN="Its provider was in trouble a moment ago.",
+)
+_describe(
+    QualityPreference,
+    "What matters most where a model is chosen.",
+    FAST="Quick answers: the lowest tier that will do.",
+    BALANCED="The tier that fits the complexity.",
+    PREMIUM="The best answers.",
+    COST_OPTIMIZED="The least cost.",
+)
+_describe(
+    Complexity,
+    "How hard a piece of work looks.",
+    SIMPLE="At most one factor.",
+    MEDIUM="Two factors.",
+    COMPLEX="Three factors or more.",
+)
+_describe(
+    ComplexityFactor,
+    "What makes a piece of work look harder.",
+    LONG_DESCRIPTION="A description of more than 200 words.",
+    LONG_EXPECTED_OUTPUT="An expected output of more than 50 words.",
+    SENIOR_ROLE="A role that is SENIOR or EXPERT.",
+    KEYWORD="One of: analyze, strategy, comprehensive, detailed, architecture, design, plan, roadmap.",
+)
+_describe(
+    BudgetScope,
+    "Whose budget it is.",
+    TENANT="The tenant's, per calendar month (UTC).",
+    PROJECT="The project's, per calendar month (UTC).",
+    TEAM="The team's, per calendar month (UTC).",
+    EXECUTION="The execution's.",
+    TASK="The task's, within one execution.",
+)
+_describe(
+    CallOutcome,
+    "How a model call ended.",
+    SUCCEEDED="With an answer.",
+    FAILED="Without one; see `error`.",
+    CANCELLED="It was closed from our side.",
+    LOST="Its worker died during it: it stands at its reserved cost.",
+)
+_describe(
+    TokenSource,
+    "Who counted the tokens.",
+    PROVIDER="The model's provider.",
+    ESTIMATE="Regatta, for the provider did not say.",
+)
+_describe(
+    CredentialKind,
+    "What a credential opens.",
+    PROVIDER="All models of a provider.",
+    MODEL="One model of the catalogue.",
+    TOOL="A tool.",
 )

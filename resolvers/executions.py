@@ -35,6 +35,9 @@ async def kickoff_team(info: Info, input: KickoffTeamInput) -> Execution:  # noq
         max_iterations=input.max_iterations,
         execution_timeout_seconds=input.execution_timeout_seconds,
         task_timeout_seconds=input.task_timeout_seconds,
+        quality_preference=input.quality_preference,
+        max_budget=input.max_budget,
+        max_task_budget=input.max_task_budget,
         idempotency_key=input.idempotency_key,
     )
     context = info.context

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -11,10 +12,14 @@ from strawberry.scalars import JSON
 import resolvers.enums  # noqa: F401 - registers the enums with Strawberry before a type uses them
 from domain.errors import Invalid
 from domain.model.execution import ExecutionStatus
+from domain.model.ledger import CallOutcome
+from domain.model.model import Tier
 from domain.model.page import Condition, Operator
 from domain.model.role import DelegatesTo, Expertise, Rank
+from domain.model.routing import QualityPreference
 from domain.model.team import Process
 from domain.model.tool import ToolKind
+from domain.services.credentials import DEFAULT_HEADER
 
 
 def described(text: str, default: Any = strawberry.UNSET, **options: Any) -> Any:
@@ -46,6 +51,7 @@ def _camel(name: str) -> str:
 class CreateProjectInput:
     name: str = described("Unique in the tenant.", ...)
     description: str = described("What the project is about.", "")
+    monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); unlimited without one.")
 
 
 @strawberry.input(description="Changes to a project; what is left out stays.")
@@ -54,6 +60,12 @@ class UpdateProjectInput:
     version: int = described("The version that was read; a newer one is not overwritten.", ...)
     name: str | None = described("Unique in the tenant.")
     description: str | None = described("What the project is about.")
+    monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); null for unlimited.")
+
+
+@strawberry.input(description="Changes to the tenant; what is left out stays.")
+class UpdateTenantInput:
+    monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); null for unlimited.")
 
 
 # ---------------------------------------------------------------- teams
@@ -73,6 +85,7 @@ class CreateTeamInput:
     description: str = described("What the team is for.", "")
     process: Process = described("How its tasks are run.", Process.SEQUENTIAL)
     settings: TeamSettingsInput | None = described("Defaults for its executions.", None)
+    monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); unlimited without one.")
 
 
 @strawberry.input(description="Changes to a team; what is left out stays.")
@@ -84,6 +97,7 @@ class UpdateTeamInput:
     process: Process | None = described("How its tasks are run.")
     manager_id: strawberry.ID | None = described("The role that leads a HIERARCHICAL run; null for none.")
     settings: TeamSettingsInput | None = described("Defaults for its executions.")
+    monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); null for unlimited.")
 
 
 # ---------------------------------------------------------------- roles
@@ -154,6 +168,9 @@ class CreateTaskInput:
     depends_on: list[strawberry.ID] | None = described("The tasks it waits for; it sees their outputs.")
     priority: int | None = described("0 to 9, 9 first; 5 by default.")
     max_attempts: int | None = described("1 to 10; 2 by default.")
+    max_budget: Decimal | None = described("Most dollars in one execution; no limit of its own without one.")
+    quality_preference: QualityPreference | None = described("How its model is chosen; the execution's by default.")
+    output_schema: JSON | None = described("The JSON Schema (draft 2020-12) that the output has to hold.")
     position: int | None = described("Its place among the tasks of the team.")
 
 
@@ -170,6 +187,9 @@ class UpdateTaskInput:
     depends_on: list[strawberry.ID] | None = described("The tasks it waits for; replaces them all.")
     priority: int | None = described("0 to 9, 9 first.")
     max_attempts: int | None = described("1 to 10.")
+    max_budget: Decimal | None = described("Most dollars in one execution; null for no limit of its own.")
+    quality_preference: QualityPreference | None = described("How its model is chosen; null for the execution's.")
+    output_schema: JSON | None = described("The JSON Schema that the output has to hold; null for any text.")
     position: int | None = described("Its place among the tasks of the team.")
 
 
@@ -192,6 +212,73 @@ class UpdateToolInput:
     name: str | None = described("Unique in its project.")
     description: str | None = described("What it is for.")
     configuration: JSON | None = described("What its kind needs; replaces it all.")
+
+
+# ---------------------------------------------------------------- models
+
+_PROMPT_PRICE = "Dollars per million tokens that it reads"
+_COMPLETION_PRICE = "Dollars per million tokens that it writes"
+_CACHED_PRICE = "Dollars per million tokens that it reads from its provider's cache; as any other when null."
+_BASE_URL = "An OpenAI-compatible server of yours, for models named “openai/…”; it gets only the key of this entry."
+_ORDER_IN_TIER = "Its place among those of its tier that work is routed to, lowest first; null: only where it is named."
+
+
+@strawberry.input(
+    description="An entry of your own in the model catalogue. Where a model of the name ships with Regatta, yours"
+    " stands in its place, and what is left out is taken from there."
+)
+class CreateModelInput:
+    name: str = described("The provider and the model, like “openai/gpt-4o-mini”; unique among your entries.", ...)
+    tier: Tier | None = described("How capable it is; needed where no model of the name ships.")
+    prompt_price: Decimal | None = described(
+        f"{_PROMPT_PRICE}; null where it is not known. A price of yours holds for prompts of any length."
+    )
+    completion_price: Decimal | None = described(f"{_COMPLETION_PRICE}; null where it is not known.")
+    cached_price: Decimal | None = described(_CACHED_PRICE)
+    context_window: int | None = described("Most tokens it reads; null where it is not known.")
+    max_output_tokens: int | None = described("Most tokens it writes; null where it is not known.")
+    supports_tools: bool | None = described("Whether it can use tools; true by default.")
+    supports_json: bool | None = described("Whether it can be held to a JSON Schema; false by default.")
+    supports_vision: bool | None = described("Whether it reads pictures; false by default.")
+    base_url: str | None = described(_BASE_URL)
+    routing_order: int | None = described(_ORDER_IN_TIER)
+    requests_per_minute: int | None = described("Most requests per minute; null for no limit.")
+    tokens_per_minute: int | None = described("Most tokens per minute; null for no limit.")
+    is_enabled: bool | None = described("False to switch it off; true by default.")
+
+
+@strawberry.input(description="Changes to an entry of your own; what is left out stays.")
+class UpdateModelInput:
+    id: strawberry.ID = described("The entry; one that ships cannot be changed.", ...)
+    version: int = described("The version that was read; a newer one is not overwritten.", ...)
+    tier: Tier | None = described("How capable it is.")
+    prompt_price: Decimal | None = described(
+        f"{_PROMPT_PRICE}; null where it is not known. A price of yours holds for prompts of any length."
+    )
+    completion_price: Decimal | None = described(f"{_COMPLETION_PRICE}; null where it is not known.")
+    cached_price: Decimal | None = described(_CACHED_PRICE)
+    context_window: int | None = described("Most tokens it reads; null where it is not known.")
+    max_output_tokens: int | None = described("Most tokens it writes; null where it is not known.")
+    supports_tools: bool | None = described("Whether it can use tools.")
+    supports_json: bool | None = described("Whether it can be held to a JSON Schema.")
+    supports_vision: bool | None = described("Whether it reads pictures.")
+    base_url: str | None = described(f"{_BASE_URL} Changing it removes that key.")
+    routing_order: int | None = described(_ORDER_IN_TIER)
+    requests_per_minute: int | None = described("Most requests per minute; null for no limit.")
+    tokens_per_minute: int | None = described("Most tokens per minute; null for no limit.")
+    is_enabled: bool | None = described("False to switch it off.")
+
+
+@strawberry.input(description="Work whose model is asked for: a stored task, or a description.")
+class RoutingPreviewInput:
+    task_id: strawberry.ID | None = described("A task; its role, or the one it would be matched with, counts.", None)
+    description: str | None = described("What is to be done, without a task.", None)
+    expected_output: str | None = described("What a good result looks like, without a task.", None)
+    expertise: Expertise | None = described("How experienced the role is, without a task.", None)
+    model: str | None = described("The model that the role names, without a task.", None)
+    quality_preference: QualityPreference | None = described(
+        "What matters most; by default the task's, else BALANCED.", None
+    )
 
 
 # ---------------------------------------------------------------- actions
@@ -228,6 +315,9 @@ class KickoffTeamInput:
     max_iterations: int | None = described("Most rounds per task; the team's setting by default.", None)
     execution_timeout_seconds: float | None = described("Most seconds in all; the team's setting by default.", None)
     task_timeout_seconds: float | None = described("Most seconds per task; the team's setting by default.", None)
+    quality_preference: QualityPreference = described("How models are chosen.", QualityPreference.BALANCED)
+    max_budget: Decimal | None = described("Most dollars in all; no limit of its own without one.", None)
+    max_task_budget: Decimal | None = described("Most dollars per task; a task's own lower limit stays.", None)
     idempotency_key: str | None = described(
         "The same key and input give the first execution again; kept for 24 hours.", None
     )
@@ -236,6 +326,37 @@ class KickoffTeamInput:
 @strawberry.input(description="Which execution to stop.")
 class CancelExecutionInput:
     execution_id: strawberry.ID = described("The execution.", ...)
+
+
+# ---------------------------------------------------------------- credentials
+
+
+@strawberry.input(description="Your own key for a provider of models: it is used instead of the server's.")
+class SetProviderKeyInput:
+    provider: str = described("The provider, as in the names of its models: “openai”, “anthropic” …", ...)
+    key: str = described("The key; it is encrypted, and never shown again.", ...)
+
+
+@strawberry.input(description="The key for one of your own entries of the model catalogue.")
+class SetModelKeyInput:
+    model_id: strawberry.ID = described("The entry.", ...)
+    key: str = described("The key; it is encrypted, and never shown again.", ...)
+
+
+@strawberry.input(description="What a tool of the kind MCP_SERVER sends along with every request to its url.")
+class SetToolCredentialInput:
+    tool_id: strawberry.ID = described("The tool; when its url is changed, its credential is removed.", ...)
+    secret: str = described(
+        "The whole value of the header, for Authorization with its scheme: “Bearer …”;"
+        " it is encrypted, and never shown again.",
+        ...,
+    )
+    header: str = described("The HTTP header in which it is sent.", DEFAULT_HEADER)
+
+
+@strawberry.input(description="Which credential to forget.")
+class RemoveCredentialInput:
+    id: strawberry.ID = described("The credential.", ...)
 
 
 # ---------------------------------------------------------------- filters and orders
@@ -295,6 +416,17 @@ class ExecutionFilter:
     started_at: MomentFilter | None = described("By the moment a worker took it.", None)
 
 
+@strawberry.input(description="Conditions on how a model call ended.")
+class CallOutcomeFilter:
+    in_: list[CallOutcome] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Which ledger entries; all given conditions must hold.")
+class LedgerFilter:
+    outcome: CallOutcomeFilter | None = described("By how the call ended.", None)
+    booked_at: MomentFilter | None = described("By the moment it was booked.", None)
+
+
 @strawberry.input(description="Which things; all given conditions must hold. Archived ones only when asked for.")
 class ThingFilter:
     name: TextFilter | None = described("By name.", None)
@@ -327,6 +459,19 @@ class ToolFilter:
     is_archived: bool = described("The archived ones instead of those in use.", default=False)
 
 
+@strawberry.input(description="Conditions on the tier of a model.")
+class TierFilter:
+    in_: list[Tier] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Which models; all given conditions must hold.")
+class ModelFilter:
+    name: TextFilter | None = described("By name.", None)
+    provider: TextFilter | None = described("By provider.", None)
+    tier: TierFilter | None = described("By tier.", None)
+    is_usable: bool | None = described("Those that can, or cannot, be called now.", None)
+
+
 _OPERATORS = {
     "eq": Operator.EQ,
     "in_": Operator.IN,
@@ -345,6 +490,8 @@ def conditions_of(wanted: Any) -> tuple[Condition, ...]:
         value = getattr(wanted, item.name)
         if item.name == "is_archived":
             found.append(Condition("archived_at", Operator.IS_NULL, not value))
+        elif isinstance(value, bool):
+            found.append(Condition(item.name, Operator.EQ, value))
         elif value is not None:
             found.extend(_comparisons(item.name, value))
     return tuple(found)

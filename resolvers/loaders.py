@@ -6,21 +6,31 @@ anything else goes one by one through a data loader, which gathers the keys agai
 
 from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from domain.model.budget import NO_BUDGET, Budget, BudgetScope
+from domain.model.catalogue import find_shipped_by_id, of_tenant
+from domain.model.credential import Credential
 from domain.model.execution import Execution, TaskExecution
 from domain.model.identity import TenantId
-from domain.model.ledger import Usage
-from domain.model.page import PageRequest
+from domain.model.ledger import LedgerEntry, Usage
+from domain.model.listing import page_by_name
+from domain.model.model import Model, Unusable
+from domain.model.page import Page, PageRequest
 from domain.model.project import Project, Tenant
 from domain.model.revision import TeamRevision
 from domain.model.role import Role
+from domain.model.routing import Offer
 from domain.model.task import Task
 from domain.model.team import Team, TeamStatus
 from domain.model.tool import Tool
-from domain.ports import Reader
-from resolvers.budget import Budget, Lists
+from domain.ports import ModelCatalogue, Reader
+from resolvers.budget import Budget as OperationBudget
+from resolvers.budget import Lists
+
+R = TypeVar("R", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,8 @@ class Source:
 
     reader: Reader
     tenant_id: TenantId
-    budget: Budget
+    budget: OperationBudget
+    catalogue: ModelCatalogue
 
 
 class AccessPath(Hashable, Protocol):
@@ -96,8 +107,8 @@ class EventPages:
         return [found[key] for key in keys]
 
 
-def _by_request(keys: Sequence[tuple[UUID, PageRequest]]) -> dict[PageRequest, list[UUID]]:
-    groups: dict[PageRequest, list[UUID]] = {}
+def _by_request(keys: Sequence[tuple[UUID, R]]) -> dict[R, list[UUID]]:
+    groups: dict[R, list[UUID]] = {}
     for identifier, request in dict.fromkeys(keys):
         groups.setdefault(request, []).append(identifier)
     return groups
@@ -111,6 +122,38 @@ class UsageBy:
 
     async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Usage]:
         return _in_order(await source.reader.usage(source.tenant_id, self.field, keys), keys, Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since` on, and before `until`, in UTC; None for no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageWithin:
+    """The sum over the ledger entries of a period that have this id in this field; a key is the id and the period."""
+
+    field: str
+
+    async def fetch(self, source: Source, keys: Sequence[tuple[UUID, Period]]) -> Sequence[Usage]:
+        found: dict[tuple[UUID, Period], Usage] = {}
+        for period, ids in _by_request(keys).items():
+            sums = await source.reader.usage_within(source.tenant_id, self.field, ids, period.since, period.until)
+            found.update({(identifier, period): usage for identifier, usage in sums.items()})
+        return [found.get(key, Usage()) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetBy:
+    """The state of the budget of this scope's thing in the present period."""
+
+    scope: BudgetScope
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Budget]:
+        return _in_order(await source.reader.budgets(source.tenant_id, self.scope, keys), keys, NO_BUDGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +198,71 @@ class ActivityOfTeam:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOfCatalogue:
+    """The model with this id, shipped or the tenant's own, or None."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID | None]) -> Sequence[Any]:
+        wanted = [key for key in keys if key is not None]
+        found: dict[UUID, Any] = {}
+        for key in wanted:
+            if model := find_shipped_by_id(key):
+                found[key] = of_tenant(model, source.tenant_id)
+        own = [key for key in wanted if key not in found]
+        if own:
+            found |= await source.reader.by_ids(Model, source.tenant_id, own)
+        return [None if key is None else found.get(key) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAvailability:
+    """Whether a model can be called now; when not, why."""
+
+    is_usable: bool
+    unusable: Unusable | None = None
+    why_not: str | None = None
+
+
+_REPLACED = ModelAvailability(
+    is_usable=False, unusable=Unusable.DISABLED, why_not="An entry of your own stands in its place."
+)
+_ARCHIVED = ModelAvailability(is_usable=False, unusable=Unusable.DISABLED, why_not="It is archived.")
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityOfModel:
+    """Whether the model with this id can be called now."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[ModelAvailability]:
+        offers = {offer.model.id: offer for offer in await source.catalogue.offers(source.tenant_id)}
+        found: dict[UUID, ModelAvailability] = {key: _availability(offer) for key, offer in offers.items()}
+        return [found.get(key) or (_REPLACED if find_shipped_by_id(key) else _ARCHIVED) for key in keys]
+
+
+def _availability(offer: Offer) -> ModelAvailability:
+    if offer.is_usable:
+        return ModelAvailability(is_usable=True)
+    return ModelAvailability(is_usable=False, unusable=offer.unusable, why_not=offer.explanation)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPages:
+    """A page of the tenant's catalogue by name; a key is the tenant's id and the page that is wanted."""
+
+    async def fetch(self, source: Source, keys: Sequence[tuple[UUID, PageRequest]]) -> Sequence[Any]:
+        offers = await source.catalogue.offers(source.tenant_id)
+        return [_models_of(page_by_name(offers, request, _of_offer)) for _, request in keys]
+
+
+def _models_of(page: Page[Offer]) -> Page[Model]:
+    models = [offer.model for offer in page.items]
+    return Page(models, page.cursors, page.has_next, page.has_previous, page.total)
+
+
+def _of_offer(offer: Offer, field: str) -> Any:
+    return getattr(offer if field == "is_usable" else offer.model, field)
+
+
 TenantById = ById(Tenant)
 ProjectById = ById(Project)
 TeamById = ById(Team)
@@ -163,8 +271,14 @@ TaskById = ById(Task)
 ToolById = ById(Tool)
 RevisionById = ById(TeamRevision)
 ExecutionById = ById(Execution)
+CredentialById = ById(Credential)
+ModelById = ModelOfCatalogue()
+AvailabilityByModel = AvailabilityOfModel()
+ModelsByTenant = ModelPages()
 TaskExecutionById = ById(TaskExecution)
+LedgerEntryById = ById(LedgerEntry)
 
+CredentialsByTenant = Children(Credential, "tenant_id", ("kind", "subject", "id"))
 RolesByTeam = Children(Role, "team_id")
 SubordinatesByRole = Children(Role, "supervisor_id")
 TasksByTeam = Children(Task, "team_id")
@@ -183,4 +297,17 @@ EventsByExecution = EventPages()
 
 UsageByExecution = UsageBy("execution_id")
 UsageByTaskExecution = UsageBy("task_execution_id")
+UsageOfRole = UsageWithin("role_id")
+UsageOfTeam = UsageWithin("team_id")
+UsageOfProject = UsageWithin("project_id")
+
+BudgetOfTenant = BudgetBy(BudgetScope.TENANT)
+BudgetOfProject = BudgetBy(BudgetScope.PROJECT)
+BudgetOfTeam = BudgetBy(BudgetScope.TEAM)
+BudgetOfExecution = BudgetBy(BudgetScope.EXECUTION)
+BudgetOfTaskExecution = BudgetBy(BudgetScope.TASK)
+
+LedgerByExecution = Pages(LedgerEntry, "execution_id")
+LedgerByTaskExecution = Pages(LedgerEntry, "task_execution_id")
+LedgerByTeam = Pages(LedgerEntry, "team_id")
 ActivityByTeam = ActivityOfTeam()

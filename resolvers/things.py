@@ -25,7 +25,10 @@ BY_KIND: dict[str, AccessPath] = {
     "Tool": loaders.ToolById,
     "TeamRevision": loaders.RevisionById,
     "Execution": loaders.ExecutionById,
+    "Credential": loaders.CredentialById,
+    "Model": loaders.ModelById,
     "TaskExecution": loaders.TaskExecutionById,
+    "LedgerEntry": loaders.LedgerEntryById,
 }
 
 

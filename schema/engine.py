@@ -39,6 +39,7 @@ from domain.errors import RegattaError
 from resolvers.budget import Budget, TooLarge
 from resolvers.context import Context
 from schema.breadth_first import BreadthFirst
+from schema.discretion import without_values
 from schema.errors import code_of, place_of
 
 MAX_DOCUMENT = 100_000
@@ -310,6 +311,7 @@ def _error(message: str, code: str) -> GraphQLError:
 
 
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
+    error.message = without_values(error.message)
     error.extensions = {"code": code, **(error.extensions or {})}
     return error
 

@@ -9,7 +9,9 @@ import strawberry
 
 from domain import errors
 from domain.errors import RegattaError
+from domain.model.budget import BudgetScope
 from resolvers.edges import computed
+from schema.types.values import Money
 
 
 @strawberry.enum(description="What went wrong, for programs.")
@@ -27,6 +29,7 @@ class ErrorCode(Enum):
     INVALID_TRANSITION = strawberry.enum_value("INVALID_TRANSITION", description="Not possible in its present state.")
     MISSING_INPUTS = strawberry.enum_value("MISSING_INPUTS", description="Placeholders have no value.")
     NO_ACTIVE_ROLE = strawberry.enum_value("NO_ACTIVE_ROLE", description="The team has no active role.")
+    BUDGET_EXCEEDED = strawberry.enum_value("BUDGET_EXCEEDED", description="What may be spent is spent.")
     FORBIDDEN = strawberry.enum_value("FORBIDDEN", description="You may not do this.")
     UNAVAILABLE = strawberry.enum_value("UNAVAILABLE", description="Not now; the same request may work later.")
 
@@ -44,6 +47,7 @@ CODES: dict[type[RegattaError], ErrorCode] = {
     errors.Conflict: ErrorCode.CONFLICT,
     errors.MissingInputs: ErrorCode.MISSING_INPUTS,
     errors.NoActiveRole: ErrorCode.NO_ACTIVE_ROLE,
+    errors.BudgetExceeded: ErrorCode.BUDGET_EXCEEDED,
     errors.Forbidden: ErrorCode.FORBIDDEN,
     errors.Unavailable: ErrorCode.UNAVAILABLE,
 }
@@ -140,6 +144,20 @@ class MissingInputs(UserError):
     names: list[str] = _of_cause("names", "The placeholders without a value.")
 
 
+def _of_shortfall(attribute: str, description: str) -> Any:
+    return computed(lambda error: getattr(error.cause.shortfall, attribute), description)
+
+
+@strawberry.type(description="A budget has nothing left for what is asked for.")
+class BudgetExceeded(UserError):
+    is_type_of = _tells(errors.BudgetExceeded)
+    scope: BudgetScope = _of_shortfall("scope", "Whose budget it is.")
+    limit: Money = _of_shortfall("limit", "The most that may be spent.")
+    spent: Money = _of_shortfall("spent", "What was spent already.")
+    reserved: Money = _of_shortfall("reserved", "What is kept back for calls under way.")
+    required: Money = _of_shortfall("required", "What would have been needed; zero where anything would be too much.")
+
+
 @strawberry.type(description="The state of things forbids it; the code says in which way.")
 class Conflict(UserError):
     is_type_of = _tells(errors.Conflict, errors.NameTaken, errors.IdempotencyConflict, errors.Archived)
@@ -157,6 +175,7 @@ USER_ERRORS: Sequence[type[Any]] = (
     Cycle,
     InvalidTransition,
     MissingInputs,
+    BudgetExceeded,
     Conflict,
     Refused,
 )

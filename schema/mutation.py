@@ -4,11 +4,13 @@ from typing import Any
 
 import strawberry
 
-from resolvers import crews, editing, executions
+from resolvers import credentials, crews, editing, executions, models
 from schema.payloads import mutation
+from schema.types.credential import Credential
 from schema.types.crew import Unrepresented
 from schema.types.execution import Execution
-from schema.types.project import Project
+from schema.types.model import Model
+from schema.types.project import Project, Tenant
 from schema.types.role import Role
 from schema.types.task import Task
 from schema.types.team import Team
@@ -17,6 +19,7 @@ from schema.types.tool import Tool
 
 @strawberry.type(description="What can be done.")
 class Mutation:
+    update_tenant: Any = mutation("UpdateTenant", editing.update_tenant, "Changes the tenant.", tenant=Tenant)
     create_project: Any = mutation("CreateProject", editing.create_project, "Makes a project.", project=Project)
     update_project: Any = mutation("UpdateProject", editing.update_project, "Changes a project.", project=Project)
     duplicate_project: Any = mutation(
@@ -116,6 +119,45 @@ class Mutation:
         editing.restore("Tool", lambda services: services.tools),
         "Takes an archived tool back into use.",
         tool=Tool,
+    )
+    create_model: Any = mutation(
+        "CreateModel",
+        models.create_model,
+        "Makes an entry of your own in the model catalogue, new or in place of one that ships.",
+        model=Model,
+    )
+    update_model: Any = mutation(
+        "UpdateModel", models.update_model, "Changes an entry of your own in the model catalogue.", model=Model
+    )
+    archive_model: Any = mutation(
+        "ArchiveModel",
+        models.archive_model,
+        "Takes an entry of your own out of the catalogue, and forgets its key; one that ships is back in its place.",
+        model=Model,
+    )
+    restore_model: Any = mutation(
+        "RestoreModel", models.restore_model, "Takes an archived entry back into the catalogue.", model=Model
+    )
+    set_provider_key: Any = mutation(
+        "SetProviderKey",
+        credentials.set_provider_key,
+        "Sets your key for a provider of models; replaces the one that was set before.",
+        credential=Credential,
+    )
+    set_model_key: Any = mutation(
+        "SetModelKey",
+        credentials.set_model_key,
+        "Sets the key for one of your own models; replaces the one that was set before.",
+        credential=Credential,
+    )
+    set_tool_credential: Any = mutation(
+        "SetToolCredential",
+        credentials.set_tool_credential,
+        "Sets what an MCP server is sent; replaces what was set before.",
+        credential=Credential,
+    )
+    remove_credential: Any = mutation(
+        "RemoveCredential", credentials.remove_credential, "Forgets a secret.", credential=Credential
     )
     import_crew: Any = mutation(
         "ImportCrew",

@@ -5,9 +5,12 @@ from typing import Any
 import strawberry
 
 from resolvers import crews, things
+from resolvers import models as catalogue
 from schema.node import Node
+from schema.pagination import Connection
 from schema.types.crew import CrewFiles
 from schema.types.execution import Execution
+from schema.types.model import Model, RoutingPreview
 from schema.types.project import Project, Tenant
 from schema.types.team import Team
 
@@ -31,4 +34,12 @@ class Query:
     )
     exported_crew: CrewFiles | None = read(
         crews.exported_crew, "A team as CrewAI's own files; null for an unknown team."
+    )
+    models: Connection[Model] = read(
+        catalogue.models, "The model catalogue by name: what ships with Regatta, and the tenant's own entries."
+    )
+    model: Model | None = read(things.of_kind("Model"), "The model with this id; null for an unknown one.")
+    routing_preview: RoutingPreview | None = read(
+        catalogue.routing_preview,
+        "Which model a piece of work would be given now; null for an unknown task. Runs nothing, costs nothing.",
     )

@@ -1,5 +1,6 @@
 """The schema, built once, and its text."""
 
+from decimal import Decimal
 from pathlib import Path
 
 from strawberry.schema.config import StrawberryConfig
@@ -8,6 +9,7 @@ from schema.engine import Engine
 from schema.errors import USER_ERRORS
 from schema.mutation import Mutation
 from schema.query import Query
+from schema.scalars import DECIMAL
 from schema.subscription import Subscription
 from schema.types.events import EVENT_TYPES
 from schema.types.execution import TeamRevision
@@ -25,7 +27,7 @@ def build() -> Engine:
         mutation=Mutation,
         subscription=Subscription,
         types=[*USER_ERRORS, *EVENT_TYPES, TeamRevision, Role, Task, Tool],
-        config=StrawberryConfig(),
+        config=StrawberryConfig(scalar_map={Decimal: DECIMAL}),
     )
 
 

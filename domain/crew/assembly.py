@@ -8,6 +8,7 @@ from crewai.tools import BaseTool
 
 from domain.crew.executor import executor_class
 from domain.crew.llm import BridgedLLM
+from domain.crew.outputs import expectation
 from domain.crew.texts import hidden
 from domain.model.role import Role
 from domain.ports import TaskWork
@@ -31,7 +32,7 @@ def assemble(work: TaskWork, llm: BridgedLLM, tools: Sequence[BaseTool]) -> tupl
     task = Task(
         name=work.task.name,
         description=hidden(work.task.description),
-        expected_output=hidden(work.task.expected_output),
+        expected_output=hidden(expectation(work.task.expected_output, work.task.output_schema)),
         agent=agent,
     )
     return agent, task

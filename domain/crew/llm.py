@@ -1,15 +1,16 @@
 """The model as CrewAI sees it: each call becomes one ModelRequest of the session it runs in."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from crewai.llms.base_llm import BaseLLM
 from pydantic import PrivateAttr
 
-from domain.crew.models import estimated_tokens
 from domain.crew.session import current_session, to_json
 from domain.crew.texts import revealed
-from domain.ports import ModelAnswer, ModelRequest
+from domain.model.tokens import estimated_tokens
+from domain.ports import ModelAnswer, ModelRequest, TaskWork
 
 DEFAULT_CALL_SECONDS: Final = 300.0
 DEFAULT_CONTEXT_WINDOW: Final = 128_000
@@ -51,17 +52,30 @@ class BridgedLLM(BaseLLM):
         messages: str | list[dict[str, Any]],
         tools: list[dict[str, Any]] | None = None,
         *_: Any,
+        from_task: Any = None,
         **__: Any,
     ) -> Any:
         """The text of the answer, or the list of its tool calls in OpenAI's shape, which CrewAI then runs."""
         session = current_session()
         session.check()
-        request = ModelRequest(self.model, _plain(messages), tools or None, self._with_stop(), self._call_seconds)
+        request = ModelRequest(
+            self.model,
+            _plain(messages),
+            tools or None,
+            self._with_stop(),
+            self._call_seconds,
+            output_schema=_schema_for(session.work, tools, from_task),
+        )
         return _for_crewai(session.ask(request))
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """The same for CrewAI's summaries of long conversations, which run on a loop of their own."""
+        return await asyncio.to_thread(self.call, *args, **kwargs)
 
     # CrewAI wraps `call` into three attempts on rate limits, unless it is marked as wrapped already: whoever
     # retries shall see each attempt, and that is the one loop of ours.
     call._crewai_rate_limit_wrapped = True  # type: ignore[attr-defined] # noqa: SLF001 - a mark on a function of ours
+    acall._crewai_rate_limit_wrapped = True  # type: ignore[attr-defined] # noqa: SLF001 - same
 
     def supports_function_calling(self) -> bool:
         return self._supports_tools
@@ -82,6 +96,15 @@ class BridgedLLM(BaseLLM):
     def _with_stop(self) -> dict[str, Any]:
         stop = [*_listed(self._parameters.get("stop")), *(() if self._supports_tools else self.stop_sequences)]
         return {**self._parameters, "stop": stop} if stop else self._parameters
+
+
+def _schema_for(work: TaskWork, tools: Any, task: Any) -> Mapping[str, Any] | None:
+    """What this call's text has to hold: the task's schema, where the text can be the task's output.
+
+    It cannot be without a task (summaries), nor where tools are used by text: "Thought: … Action: …" is no JSON.
+    """
+    is_final = task is not None and (bool(tools) or not work.tools)
+    return work.task.output_schema if is_final else None
 
 
 def _listed(stop: Any) -> list[str]:

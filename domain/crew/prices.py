@@ -1,75 +1,31 @@
-"""What a model call costs: exact sums from the price map that ships with LiteLLM, never a float, never a guess.
+"""Prices as the map that ships with LiteLLM has them; what they amount to is `domain.model.prices`.
 
 Prices are dollars per token in https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 import litellm
 
+from domain.model.prices import ZERO, Prices
+
 _TIER: Final = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
-ZERO: Final = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
-    """Tokens of one call; `cached` and `written` (to the provider's cache) are parts of `prompt`."""
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    written: int = 0
-    reasoning: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Dollars per token; `above` holds the prices of longer prompts, by the tokens they begin behind."""
-
-    prompt: Decimal
-    completion: Decimal
-    cached: Decimal
-    written: Decimal
-    reasoning: Decimal
-    above: tuple[tuple[int, "Prices"], ...] = ()
-
-    def cost(self, counts: TokenCounts) -> Decimal:
-        """The exact cost in dollars."""
-        for limit, prices in self.above:
-            if counts.prompt > limit:
-                return prices.cost(counts)
-        fresh = max(counts.prompt - counts.cached - counts.written, 0)
-        spoken = max(counts.completion - counts.reasoning, 0)
-        return (
-            fresh * self.prompt
-            + counts.cached * self.cached
-            + counts.written * self.written
-            + spoken * self.completion
-            + counts.reasoning * self.reasoning
-        )
-
-
-FREE: Final = Prices(ZERO, ZERO, ZERO, ZERO, ZERO)
 
 
 def find_prices(model: str, provider: str) -> Prices | None:
     """The prices of the model at this provider, None when none are known."""
-    entry = _entry(model, provider)
+    entry = find_entry(model, provider)
     if entry is None or entry.get("input_cost_per_token") is None or entry.get("output_cost_per_token") is None:
         return None
     return _parse(tuple((name, price) for name, price in entry.items() if _is_price(name, price)))
 
 
-def _is_price(name: str, price: Any) -> bool:
-    return "_token" in name and isinstance(price, int | float) and not isinstance(price, bool)
-
-
-def _entry(model: str, provider: str) -> Mapping[str, Any] | None:
+def find_entry(model: str, provider: str) -> Mapping[str, Any] | None:
+    """What the map says of the model at this provider, None when it says nothing."""
     known: Mapping[str, Mapping[str, Any]] = litellm.model_cost
     if model in known:
         return known[model]
@@ -78,6 +34,10 @@ def _entry(model: str, provider: str) -> Mapping[str, Any] | None:
     if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
         return entry
     return None
+
+
+def _is_price(name: str, price: Any) -> bool:
+    return "_token" in name and isinstance(price, int | float) and not isinstance(price, bool)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,9 @@ from threading import Lock
 from typing import Any, Final
 
 from domain.events import ExecutionEvent, ToolCalled, ToolReturned
-from domain.ports import ModelAnswer, ModelGateway, ModelRequest, RunSink, TaskWork
+from domain.model.identity import ToolId
+from domain.model.tool import Tool
+from domain.ports import ModelAnswer, ModelGateway, ModelRequest, RunSink, TaskWork, ToolSecret
 
 SHOWN_CHARACTERS: Final = 2_000
 
@@ -29,6 +31,7 @@ class TaskSession:
         self._sink = sink
         self._gateway = gateway
         self._loop = loop
+        self.secrets: Mapping[ToolId, ToolSecret] = {}
         self._lock = Lock()
         self._waiting: set[Future[Any]] = set()
         self._running: set[asyncio.Task[Any]] = set()
@@ -61,6 +64,11 @@ class TaskSession:
         """Raises WorkAbandoned when nobody waits for this work any more."""
         if self.work.is_abandoned:
             raise WorkAbandoned
+
+    def secret_of(self, tool: Tool) -> ToolSecret | None:
+        """What the tool sends to its server; None where there is nothing for the address that it has in this run."""
+        secret = self.secrets.get(tool.id)
+        return secret if secret and secret.url == tool.configuration.get("url") else None
 
     def tool_called(self, tool: str, arguments: Mapping[str, Any]) -> None:
         self._emit(ToolCalled(**self._envelope, tool=tool, arguments=shortened(to_json(arguments))))

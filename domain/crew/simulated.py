@@ -2,7 +2,7 @@
 
 They show the product without a key, an account or a network; tests of ours use the scripted model server.
 Any name works (`simulated/regatta`); the same prompt always gives the same answer; every line of it says that it
-is simulated; tokens are estimated and cost nothing.
+is simulated; tokens are estimated and cost nothing. Asked for JSON that holds a schema, they give a plain example.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ import litellm
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import GenericStreamingChunk, ModelResponse
 from litellm.utils import custom_llm_setup
+
+from domain.crew.examples import example_of
 
 PROVIDER: Final = "simulated"
 CONTEXT_WINDOW: Final = 128_000
@@ -107,9 +109,15 @@ def _answer_to(call: dict[str, Any]) -> _Answer:
     messages: list[Message] = call["messages"]
     tools = (call.get("optional_params") or {}).get("tools") or ()
     tool_call = _calculation(messages, tools)
-    content = "" if tool_call else compose_answer(messages)
+    schema = _schema_of(call)
+    content = "" if tool_call else compose_answer(messages) if schema is None else json.dumps(example_of(schema))
     written = json.dumps(tool_call) if tool_call else content
     return _Answer(content, tool_call, sum(estimate_tokens(_text_of(m)) for m in messages), estimate_tokens(written))
+
+
+def _schema_of(call: dict[str, Any]) -> Any:
+    form = (call.get("optional_params") or {}).get("response_format") or {}
+    return form.get("json_schema", {}).get("schema") if isinstance(form, dict) else None
 
 
 def _filled(call: dict[str, Any], answer: _Answer) -> ModelResponse:

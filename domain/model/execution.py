@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 from domain.errors import FailureCode, InvalidTransition
+from domain.model.budget import Shortfall
 from domain.model.failure import Failure
 from domain.model.identity import (
     ExecutionId,
@@ -21,6 +23,8 @@ from domain.model.identity import (
     new_id,
     utc_now,
 )
+from domain.model.money import Money
+from domain.model.routing import QualityPreference
 
 
 class ExecutionStatus(Enum):
@@ -64,11 +68,14 @@ TASK_FINAL = frozenset(TaskExecutionStatus) - {TaskExecutionStatus.PENDING, Task
 
 @dataclass(frozen=True, slots=True)
 class ExecutionConfiguration:
-    """What a kickoff asked for; durations in seconds."""
+    """What a kickoff asked for; durations in seconds, budgets None for no limit."""
 
     max_iterations: int
     execution_timeout_seconds: float
     task_timeout_seconds: float
+    quality_preference: QualityPreference
+    max_budget: Money | None
+    max_task_budget: Money | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +109,14 @@ class Execution:
     max_iterations: int
     execution_timeout_seconds: float
     task_timeout_seconds: float
+    quality_preference: QualityPreference = QualityPreference.BALANCED
+    max_budget: Decimal | None = None
+    max_task_budget: Decimal | None = None
     status: ExecutionStatus = ExecutionStatus.QUEUED
     output: str | None = None
     failure_code: FailureCode | None = None
     failure_message: str | None = None
+    failure_details: dict[str, Any] | None = None
     worker_id: str | None = None
     id: ExecutionId = field(default_factory=lambda: ExecutionId(new_id()))
     created_at: datetime = field(default_factory=utc_now)
@@ -116,7 +127,7 @@ class Execution:
 
     @property
     def failure(self) -> Failure | None:
-        return _failure(self.failure_code, self.failure_message)
+        return _failure(self.failure_code, self.failure_message, self.failure_details)
 
     @property
     def timing(self) -> Timing:
@@ -124,7 +135,14 @@ class Execution:
 
     @property
     def configuration(self) -> ExecutionConfiguration:
-        return ExecutionConfiguration(self.max_iterations, self.execution_timeout_seconds, self.task_timeout_seconds)
+        return ExecutionConfiguration(
+            self.max_iterations,
+            self.execution_timeout_seconds,
+            self.task_timeout_seconds,
+            self.quality_preference,
+            None if self.max_budget is None else Money(self.max_budget),
+            None if self.max_task_budget is None else Money(self.max_task_budget),
+        )
 
     @property
     def allowed_transitions(self) -> list[ExecutionStatus]:
@@ -164,12 +182,16 @@ class TaskExecution:
     task_id: TaskId | None = None
     waits_for: list[TaskExecutionId] = field(default_factory=list)
     max_attempts: int = 1
+    max_budget: Decimal | None = None
+    quality_preference: QualityPreference = QualityPreference.BALANCED
+    output_schema: dict[str, Any] | None = None
     attempts: int = 0
     status: TaskExecutionStatus = TaskExecutionStatus.PENDING
     model: str | None = None
     output: str | None = None
     failure_code: FailureCode | None = None
     failure_message: str | None = None
+    failure_details: dict[str, Any] | None = None
     id: TaskExecutionId = field(default_factory=lambda: TaskExecutionId(new_id()))
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -177,12 +199,14 @@ class TaskExecution:
 
     @property
     def failure(self) -> Failure | None:
-        return _failure(self.failure_code, self.failure_message)
+        return _failure(self.failure_code, self.failure_message, self.failure_details)
 
     @property
     def timing(self) -> Timing:
         return Timing(self.created_at, self.started_at, self.finished_at)
 
 
-def _failure(code: FailureCode | None, message: str | None) -> Failure | None:
-    return None if code is None else Failure(code, message or "")
+def _failure(code: FailureCode | None, message: str | None, details: dict[str, Any] | None) -> Failure | None:
+    if code is None:
+        return None
+    return Failure(code, message or "", Shortfall.from_document(details) if details else None)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from domain.errors import FailureCode
+from domain.model.budget import Shortfall
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +12,5 @@ class Failure:
 
     code: FailureCode
     message: str
+    budget: Shortfall | None = None
+    """What was missing, for BUDGET_EXCEEDED."""

@@ -17,6 +17,8 @@ RevisionId = NewType("RevisionId", UUID)
 ExecutionId = NewType("ExecutionId", UUID)
 TaskExecutionId = NewType("TaskExecutionId", UUID)
 LedgerEntryId = NewType("LedgerEntryId", UUID)
+ModelId = NewType("ModelId", UUID)
+CredentialId = NewType("CredentialId", UUID)
 
 DEFAULT_TENANT = TenantId(UUID(int=1))
 """The one tenant there is until principals exist; made by the first migration."""

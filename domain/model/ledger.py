@@ -1,9 +1,10 @@
-"""Ledger entries: one per model call, the only source of cost; and usage, the sum over them."""
+"""Ledger entries: one per HTTP attempt at a model call, the only source of cost; and usage, the sum over them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 from domain.model.identity import (
     ExecutionId,
@@ -17,6 +18,7 @@ from domain.model.identity import (
     utc_now,
 )
 from domain.model.money import Money
+from domain.model.routing import Decision
 
 
 class CallOutcome(Enum):
@@ -25,6 +27,7 @@ class CallOutcome(Enum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    LOST = "LOST"
 
 
 class TokenSource(Enum):
@@ -36,7 +39,12 @@ class TokenSource(Enum):
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """One model call, also a failed or cancelled one. Latencies in seconds; None where nothing was measured."""
+    """One HTTP attempt at a model call, also one that failed, was cancelled or lost.
+
+    Latencies in seconds; None where nothing was measured. `attempt` is the task's, `call` counts the model calls of
+    that attempt, `call_attempt` the HTTP attempts of the call, all from 1. `routing` is a `Decision` as a document.
+    The id is also that of the reservation that went before. A LOST one costs what was reserved, as an estimate.
+    """
 
     tenant_id: TenantId
     project_id: ProjectId
@@ -57,6 +65,11 @@ class LedgerEntry:
     latency_seconds: float | None = None
     time_to_first_token_seconds: float | None = None
     error: str | None = None
+    call: int = 1
+    call_attempt: int = 1
+    routing: dict[str, Any] | None = None
+    reserved: Decimal = Decimal(0)
+    is_overrun: bool = False
     id: LedgerEntryId = field(default_factory=lambda: LedgerEntryId(new_id()))
     booked_at: datetime = field(default_factory=utc_now)
 
@@ -67,6 +80,15 @@ class LedgerEntry:
     @property
     def money(self) -> Money:
         return Money(self.cost)
+
+    @property
+    def reserved_money(self) -> Money:
+        return Money(self.reserved)
+
+    @property
+    def decision(self) -> Decision | None:
+        """Why this model; None for entries from before decisions were kept."""
+        return Decision.from_document(self.routing) if self.routing else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from domain.errors import Invalid, MissingInputs, NoActiveRole
@@ -120,8 +121,16 @@ def _from_task(
         task_id=task.id,
         waits_for=waits_for,
         max_attempts=task.max_attempts,
+        max_budget=_smaller(task.max_budget, execution.max_task_budget),
+        quality_preference=task.quality_preference or execution.quality_preference,
+        output_schema=task.output_schema,
         id=identifier,
     )
+
+
+def _smaller(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The tighter of two limits; None when there is none."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _from_role(role: Role, position: int, execution: Execution) -> TaskExecution:
@@ -137,4 +146,6 @@ def _from_role(role: Role, position: int, execution: Execution) -> TaskExecution
         role_id=role.id,
         role_title=role.title,
         max_attempts=2,
+        max_budget=execution.max_task_budget,
+        quality_preference=execution.quality_preference,
     )

@@ -54,8 +54,8 @@ def _adapter() -> TypeAdapter[TeamSnapshot]:
 
 
 def encode(snapshot: TeamSnapshot) -> tuple[str, str]:
-    """The snapshot as JSON, and the hash of what it defines: versions and dates do not count."""
-    team = replace(snapshot.team, version=0, updated_at=_EPOCH, revision_id=None)
+    """The snapshot as JSON, and the hash of what it defines: versions, dates and the team's budget do not count."""
+    team = replace(snapshot.team, version=0, updated_at=_EPOCH, revision_id=None, monthly_budget=None)
     defining = replace(
         snapshot,
         team=team,

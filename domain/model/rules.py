@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from domain.errors import Invalid, Problem
@@ -12,6 +13,8 @@ MAX_TEXT = 20_000
 MAX_ITEMS = 100
 MAX_JSON = 64_000
 MAX_DEPTH = 50
+MAX_BUDGET = 1_000_000_000
+MONEY_DIGITS = 12
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What does not show, or turns around what does: control, direction and line separating characters, surrogates."""
@@ -61,6 +64,17 @@ class Rules:
     def between(self, value: float | None, low: float, high: float, *path: str) -> None:
         inside = value is None or low <= value <= high
         self.require(inside, f"Must be between {low} and {high}.", *path)
+
+    def money(self, value: Decimal | None, high: int, digits: int, *path: str) -> None:
+        """An exact amount from 0 to `high` with at most so many decimal digits."""
+        if value is None:
+            return
+        if not value.is_finite() or not 0 <= value <= high:
+            self.refuse(f"Must be between 0 and {high}.", *path)
+            return
+        # Not by `normalize`: it rounds to 28 digits, and what is lost would not be seen.
+        is_exact = value == value.quantize(Decimal(1).scaleb(-digits))
+        self.require(is_exact, f"At most {digits} decimal digits.", *path)
 
     def document(self, value: Any, *path: str) -> None:
         """A JSON value of bounded size, without the U+0000 that PostgreSQL cannot store."""

@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from domain.errors import DependencyCycle
 from domain.model.graph import find_cycle
 from domain.model.identity import PrincipalId, RoleId, TaskId, TeamId, TenantId, new_id, utc_now
-from domain.model.rules import Rules
+from domain.model.output_schema import check_schema
+from domain.model.routing import QualityPreference
+from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
 
 MAX_ATTEMPTS = 2
 MAX_ATTEMPTS_CAP = 10
@@ -24,7 +27,11 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_\-]*)}")
 
 @dataclass(slots=True)
 class Task:
-    """A unit of work. `role_id` None means: matched by skill when it runs."""
+    """A unit of work. `role_id` None means: matched by skill when it runs.
+
+    `max_budget` is the most dollars that the task may spend in one execution, None: no limit of its own.
+    `quality_preference` None takes the execution's. `output_schema` is the JSON Schema that the output has to hold.
+    """
 
     tenant_id: TenantId
     team_id: TeamId
@@ -36,6 +43,9 @@ class Task:
     required_skills: list[str] = field(default_factory=list)
     priority: int = PRIORITY
     max_attempts: int = MAX_ATTEMPTS
+    max_budget: Decimal | None = None
+    quality_preference: QualityPreference | None = None
+    output_schema: dict[str, Any] | None = None
     position: int = 0
     id: TaskId = field(default_factory=lambda: TaskId(new_id()))
     version: int = 1
@@ -56,6 +66,9 @@ class Task:
         rules.texts(self.required_skills, "requiredSkills")
         rules.between(self.priority, 0, MAX_PRIORITY, "priority")
         rules.between(self.max_attempts, 1, MAX_ATTEMPTS_CAP, "maxAttempts")
+        rules.money(self.max_budget, MAX_BUDGET, MONEY_DIGITS, "maxBudget")
+        if self.output_schema is not None:
+            check_schema(rules, self.output_schema, "outputSchema")
         rules.hold()
 
 

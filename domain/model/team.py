@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 
 from domain.model.identity import (
@@ -14,7 +15,7 @@ from domain.model.identity import (
     new_id,
     utc_now,
 )
-from domain.model.rules import Rules
+from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
 
 EXECUTION_TIMEOUT_SECONDS = 1800.0
 EXECUTION_TIMEOUT_CAP_SECONDS = 3600.0
@@ -53,7 +54,7 @@ class Team:
     """Roles + tasks + a process.
 
     `revision_id` names the immutable revision of the current definition; None after an edit, until the
-    next kickoff makes one.
+    next kickoff makes one. `monthly_budget` is in dollars per calendar month (UTC); None means unlimited.
     """
 
     tenant_id: TenantId
@@ -65,6 +66,7 @@ class Team:
     max_iterations: int = MAX_ITERATIONS
     execution_timeout_seconds: float = EXECUTION_TIMEOUT_SECONDS
     task_timeout_seconds: float = TASK_TIMEOUT_SECONDS
+    monthly_budget: Decimal | None = None
     revision_id: RevisionId | None = None
     id: TeamId = field(default_factory=lambda: TeamId(new_id()))
     version: int = 1
@@ -90,4 +92,5 @@ class Team:
         cap = EXECUTION_TIMEOUT_CAP_SECONDS
         rules.between(self.execution_timeout_seconds, 1, cap, "settings", "executionTimeoutSeconds")
         rules.between(self.task_timeout_seconds, 1, cap, "settings", "taskTimeoutSeconds")
+        rules.money(self.monthly_budget, MAX_BUDGET, MONEY_DIGITS, "monthlyBudget")
         rules.hold()

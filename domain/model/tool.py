@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
-from urllib.parse import urlsplit
 
 from domain.model.identity import PrincipalId, ProjectId, RoleId, TenantId, ToolId, new_id, utc_now
+from domain.model.model import is_web_address
 from domain.model.rules import Rules
 
 
@@ -53,21 +53,11 @@ class Tool:
         rules.require(present, f"A {self.kind.value} needs the text '{needed}'.", "configuration", needed or "")
         url = self.configuration.get("url")
         if self.kind is ToolKind.MCP_SERVER and isinstance(url, str):
-            rules.require(_is_web_address(url), _WEB_ADDRESS, "configuration", "url")
+            rules.require(is_web_address(url), _WEB_ADDRESS, "configuration", "url")
         rules.hold()
 
 
 _WEB_ADDRESS = "This is no web address like https://mcp.example.org/mcp, without a user name and a password."
-
-
-def _is_web_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # raises when it is none
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and " " not in text
-    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Use cases on projects, teams, roles, tasks and tools: create, update, archive, restore.
+"""Use cases on projects, teams, roles, tasks, tools and models: create, update, archive, restore.
 
 What is the same for all kinds stands once, in `Editing`; what differs (who has to be unharmed, and whose
 revision changes) is a `Kind`.
@@ -11,7 +11,10 @@ from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from domain.errors import Archived, DependencyCycle, Invalid, StaleVersion, located
+from domain.model.catalogue import MOST_ENTRIES
+from domain.model.credential import CredentialKind
 from domain.model.identity import RoleId, TaskId, TeamId, TenantId, utc_now
+from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role, check_supervisors
 from domain.model.task import Task, check_dependencies
@@ -19,7 +22,7 @@ from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import Repository, UnitOfWork, UnitsOfWork
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model)
 
 MAX_PARTS = 100
 """The most roles, and the most tasks, that a team may have: these lists are not paged."""
@@ -191,12 +194,28 @@ async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
     await unit.definitions.mark_changed([task.team_id])
 
 
-async def _enter_tool(unit: UnitOfWork, tool: Tool, _given: Given) -> None:
+async def _enter_tool(unit: UnitOfWork, tool: Tool, given: Given) -> None:
     await _open_project(unit, tool.project_id)
+    if "configuration" in given or tool.archived_at:
+        current = await unit.tools.get(tool.id)
+        # A credential is for the address that it was given for: it must not go to another one.
+        if tool.archived_at or tool.configuration.get("url") != current.configuration.get("url"):
+            await unit.credentials.remove_subject(CredentialKind.TOOL, str(tool.id))
 
 
 async def _settle_tool(unit: UnitOfWork, tool: Tool, _links: Links) -> None:
     await unit.definitions.mark_changed(await unit.definitions.teams_using(tool.id))
+
+
+async def _enter_model(unit: UnitOfWork, model: Model, given: Given) -> None:
+    if model.archived_at or ("base_url" in given and model.base_url != (await unit.models.get(model.id)).base_url):
+        # A key is for the server that it was given for: it must not go to another one.
+        await unit.credentials.remove_subject(CredentialKind.MODEL, str(model.id))
+
+
+async def _settle_model(unit: UnitOfWork, model: Model, _links: Links) -> None:
+    if model.archived_at is None and await unit.models.count() > MOST_ENTRIES:
+        raise Invalid.at(f"A tenant has at most {MOST_ENTRIES} entries of its own: archive some.", "name")
 
 
 PROJECTS = Kind[Project](lambda unit: unit.projects, _enter_project, _settle_project)
@@ -204,3 +223,4 @@ TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team, "projectI
 ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role, "teamId")
 TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task, "teamId")
 TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool, "projectId")
+MODELS = Kind[Model](lambda unit: unit.models, _enter_model, _settle_model)

@@ -4,29 +4,37 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from domain.errors import Archived, Invalid, Unavailable, located
+from domain.errors import Archived, BudgetExceeded, Invalid, Unavailable, located
 from domain.events import ExecutionCancelled, ExecutionCancelRequested, ExecutionEvent, ExecutionQueued
 from domain.model.execution import Execution, ExecutionStatus
 from domain.model.identity import ExecutionId, PrincipalId, RevisionId, TeamId, TenantId, utc_now
 from domain.model.planning import plan
 from domain.model.revision import TeamSnapshot, decode, encode
-from domain.model.rules import Rules
+from domain.model.routing import QualityPreference
+from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
 from domain.model.team import EXECUTION_TIMEOUT_CAP_SECONDS, MAX_ITERATIONS_CAP, Process, Team
 from domain.ports import COMMANDS, ExecutionQueue, Hints, UnitOfWork, UnitsOfWork, execution_topic, project_topic
 
 
 @dataclass(frozen=True, slots=True)
 class KickoffRequest:
-    """What a kickoff asks for; None takes the team's own setting. Durations in seconds."""
+    """What a kickoff asks for; None takes the team's own setting. Durations in seconds.
+
+    Budgets are in dollars, of the whole execution and of each of its tasks; None: no limit of its own.
+    """
 
     team_id: TeamId
     inputs: dict[str, Any]
     max_iterations: int | None = None
     execution_timeout_seconds: float | None = None
     task_timeout_seconds: float | None = None
+    quality_preference: QualityPreference = QualityPreference.BALANCED
+    max_budget: Decimal | None = None
+    max_task_budget: Decimal | None = None
     idempotency_key: str | None = None
 
     def check(self) -> None:
@@ -35,6 +43,8 @@ class KickoffRequest:
         rules.between(self.max_iterations, 1, MAX_ITERATIONS_CAP, "maxIterations")
         rules.between(self.execution_timeout_seconds, 1, EXECUTION_TIMEOUT_CAP_SECONDS, "executionTimeoutSeconds")
         rules.between(self.task_timeout_seconds, 1, EXECUTION_TIMEOUT_CAP_SECONDS, "taskTimeoutSeconds")
+        rules.money(self.max_budget, MAX_BUDGET, MONEY_DIGITS, "maxBudget")
+        rules.money(self.max_task_budget, MAX_BUDGET, MONEY_DIGITS, "maxTaskBudget")
         if self.idempotency_key is not None:
             rules.name(self.idempotency_key, "idempotencyKey")
         rules.hold()
@@ -50,7 +60,16 @@ class KickoffRequest:
             self.execution_timeout_seconds,
             self.task_timeout_seconds,
         ]
+        # Only where it is asked for: a key that was claimed before an upgrade added these means the same after it.
+        chosen = (self.quality_preference.value, _digits(self.max_budget), _digits(self.max_task_budget))
+        if chosen != (QualityPreference.BALANCED.value, None, None):
+            asked += chosen
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _digits(amount: Decimal | None) -> str | None:
+    """An amount as one text, however it was written: 1.0 and 1.00 are the same."""
+    return None if amount is None else format(amount.normalize(), "f")
 
 
 class KickoffTeam:
@@ -68,7 +87,7 @@ class KickoffTeam:
     async def __call__(self, tenant_id: TenantId, request: KickoffRequest, by: PrincipalId | None = None) -> Execution:
         """The new execution, or the first one of the same idempotency key.
 
-        Raises NotFound, Archived, Invalid, NoActiveRole, MissingInputs, IdempotencyConflict.
+        Raises NotFound, Archived, Invalid, BudgetExceeded, NoActiveRole, MissingInputs, IdempotencyConflict.
         """
         request.check()
         async with self.units(tenant_id) as unit:
@@ -89,6 +108,7 @@ class KickoffTeam:
     async def _add(self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None) -> Execution:
         with located("teamId"):
             team = await self._open_team(unit, request.team_id)
+            await _check_budgets(unit, team)
             revision_id, snapshot = await current_revision(unit, team)
             check_can_run(snapshot.team)  # the definition that will run: the team may have changed since it was read
             execution = _queued(snapshot.team, revision_id, request, by)
@@ -115,6 +135,13 @@ class KickoffTeam:
         await self.hints.publish([project_topic(execution.project_id)])
 
 
+async def _check_budgets(unit: UnitOfWork, team: Team) -> None:
+    """Raises BudgetExceeded where no call could be paid any more: better told now than by a failed execution."""
+    shortfall = await unit.executions.exhausted_budget(team)
+    if shortfall is not None:
+        raise BudgetExceeded(shortfall)
+
+
 def check_can_run(team: Team) -> None:
     """Raises Archived, and Invalid for a process that cannot be run yet."""
     if team.archived_at:
@@ -133,6 +160,9 @@ def _queued(team: Team, revision_id: RevisionId, request: KickoffRequest, by: Pr
         max_iterations=request.max_iterations or team.max_iterations,
         execution_timeout_seconds=request.execution_timeout_seconds or team.execution_timeout_seconds,
         task_timeout_seconds=request.task_timeout_seconds or team.task_timeout_seconds,
+        quality_preference=request.quality_preference,
+        max_budget=request.max_budget,
+        max_task_budget=request.max_task_budget,
         started_by=by,
     )
 

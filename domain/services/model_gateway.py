@@ -1,152 +1,273 @@
-"""The one way to a model: every call is streamed as events, measured, booked once on the ledger, and can be closed."""
+"""The one way to a model: routed, reserved in every budget, tried and tried elsewhere, each HTTP attempt booked.
+
+Nothing else retries: LiteLLM, the SDKs and CrewAI are told not to, for a retry that nobody sees is a bill that nobody
+expects. The order is that of the work's route: the same model again after a pause, then the next of its tier, then
+the next tier.
+"""
 
 import asyncio
-from collections.abc import Callable
-from time import perf_counter
-from typing import Any
+import random
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
-from domain.errors import RunFailed
-from domain.events import ModelCalled, OutputStreamed
-from domain.model.identity import ProjectId, TaskExecutionId
-from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
-from domain.ports import ModelAnswer, ModelClient, ModelRequest, RunSink, TaskWork
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-COALESCE_SECONDS = 0.05
+from domain.errors import FailureCode, RunFailed, Unavailable
+from domain.model.budget import BudgetScope, Limits, Shortfall
+from domain.model.identity import LedgerEntryId, new_id
+from domain.model.routing import Choice, Decision
+from domain.ports import (
+    CallBudgets,
+    ModelAnswer,
+    ModelClient,
+    ModelRequest,
+    Reservation,
+    Ruling,
+    RunSink,
+    TaskWork,
+    Verdict,
+)
+from domain.services.model_calls import COALESCE_SECONDS, ModelCall
+
+_STORE_PAUSE = 0.5
+_SPREAD = 0.05
+
+_log = structlog.get_logger(__name__)
 
 
-class LedgeredGateway:
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """How calls are tried; durations in seconds.
+
+    `max_output_tokens` caps the answer of a role that sets no cap. A model is tried `attempts` times, with pauses that
+    begin at `first_pause` and double, unless its provider says how long to wait: so long it is waited for up to
+    `patience` when there is no other model, and `brief` when there is. A model that failed to the end is left alone for
+    `cool`. A reservation counts as lost `slack` after its call must be over.
+    """
+
+    max_output_tokens: int = 4096
+    attempts: int = 2
+    first_pause: float = 0.5
+    longest_pause: float = 8.0
+    patience: float = 30.0
+    brief: float = 1.0
+    cool: float = 10.0
+    slack: float = 60.0
+    coalesce: float = COALESCE_SECONDS
+
+
+class RoutedGateway:
     """The ModelGateway port over any ModelClient. All of it lives on one loop."""
 
-    def __init__(self, client: ModelClient, coalesce_seconds: float = COALESCE_SECONDS) -> None:
-        self._client = client
-        self._coalesce_seconds = coalesce_seconds
+    def __init__(self, client: ModelClient, budgets: CallBudgets, rules: GatewayRules | None = None) -> None:
+        self.client = client
+        self.budgets = budgets
+        self.rules = rules or GatewayRules()
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
-        """Call the model for this work, and book the call whatever becomes of it.
+        """An answer to the request from the first model of the work's route that gives one.
 
         Raises:
-            RunFailed: the model failed; booked with the failure's code.
-            CancelledError: the work was abandoned before (nothing is booked) or during the call.
+            RunFailed: BUDGET_EXCEEDED before a call that could exceed a budget; what the last model failed with.
+            CancelledError: the work was abandoned before (nothing is booked) or during a call.
+            NotRecorded: a call was made and cannot be booked.
         """
         if work.is_abandoned:
             raise asyncio.CancelledError
         work.calls += 1
-        return await self._booked(_Call(work, request, sink, self._coalesce_seconds))
+        return await _Journey(self, work, request, sink, work.calls).answer()
 
-    async def _booked(self, call: "_Call") -> ModelAnswer:
+
+class _Elsewhere(Exception):
+    """This model will not do now; another one may."""
+
+    def __init__(self, failure: RunFailed) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class _Journey:
+    """One call of a role on its way through the models."""
+
+    gateway: RoutedGateway
+    work: TaskWork
+    request: ModelRequest
+    sink: RunSink
+    number: int
+    attempts: int = 0
+    prompt_tokens: int = 0
+    left: list[Choice] = field(default_factory=list)
+    reason: str | None = None
+    short: RunFailed | None = None
+
+    async def answer(self) -> ModelAnswer:
+        self.prompt_tokens = self.gateway.client.most_prompt_tokens(self.request)
+        self.left = self._fitting()
+        failure: RunFailed | None = None
+        while self.left:
+            choice = self.left.pop(0)
+            try:
+                return await self._from(choice)
+            except _Elsewhere as elsewhere:
+                failure = elsewhere.failure
+        raise self.short or failure or _too_long(self.request)
+
+    def _fitting(self) -> list[Choice]:
+        """The choices that can read the whole conversation; it grows while a task goes on. A pinned one is asked."""
+        if self.work.route.is_pinned:
+            return list(self.work.route.choices)
+        return [choice for choice in self.work.route.choices if self._can_read(choice.model.context_window)]
+
+    def _can_read(self, window: int | None) -> bool:
+        # The bound is several times too high for prose: what does not fit by it is estimated.
+        return window is None or self.prompt_tokens <= window or self._about <= window
+
+    @property
+    def _about(self) -> int:
+        """About how many tokens the request has."""
+        return self.gateway.client.estimate(self.request, "").prompt_tokens
+
+    async def _from(self, choice: Choice) -> ModelAnswer:
+        """The answer of this model, tried as often as the rules allow. Raises _Elsewhere, RunFailed."""
         try:
-            answer = await self._client.complete(call.request, call.text.take)
-        except asyncio.CancelledError:
-            self._book(call, CallOutcome.CANCELLED, self._client.estimate(call.request, call.text.whole), "cancelled")
-            raise
+            async for attempt in self._retrying():
+                with attempt:
+                    return await self._attempt(choice)
         except RunFailed as failure:
-            self._book(call, CallOutcome.FAILED, failure.spent or self._spent(call), failure.code.value)
-            raise
-        except Exception as error:
-            self._book(call, CallOutcome.FAILED, self._spent(call), type(error).__name__)
-            raise
-        self._book(call, CallOutcome.SUCCEEDED, answer, None)
-        return answer
+            if not failure.retryable:
+                raise
+            await self._leave_alone(choice, failure)
+            self.reason = f"{choice.model.name} failed ({failure.code.value}): the next model in line."
+            raise _Elsewhere(failure) from failure
+        raise AssertionError  # tenacity returns or raises
 
-    def _spent(self, call: "_Call") -> ModelAnswer:
-        # A provider bills what it wrote before it broke off, and nothing for a request that it refused.
-        if call.text.whole:
-            return self._client.estimate(call.request, call.text.whole)
-        return ModelAnswer("", token_source=TokenSource.ESTIMATE)
-
-    def _book(self, call: "_Call", outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> None:
-        call.text.flush()
-        entry = call.entry(outcome, answer, self._client.provider_of(call.request.model), error)
-        event = ModelCalled(
-            **call.envelope,
-            model=entry.model,
-            outcome=outcome.value,
-            prompt_tokens=entry.prompt_tokens,
-            completion_tokens=entry.completion_tokens,
-            cost_amount=entry.cost,
-            latency_seconds=entry.latency_seconds,
+    def _retrying(self) -> AsyncRetrying:
+        rules = self.gateway.rules
+        enough = stop_after_attempt(rules.attempts)
+        return AsyncRetrying(
+            stop=lambda state: enough(state) or _retry_after(state) > self._patience(rules.patience),
+            wait=self._pause,
+            retry=retry_if_exception(lambda error: isinstance(error, RunFailed) and error.retryable),
+            sleep=asyncio.sleep,
+            reraise=True,
         )
-        call.sink.book(entry, event)
 
+    def _pause(self, state: RetryCallState) -> float:
+        rules = self.gateway.rules
+        pause = min(rules.first_pause * 2.0 ** (state.attempt_number - 1), rules.longest_pause)
+        return max(pause * random.uniform(0.5, 1.5), _retry_after(state))  # noqa: S311 - spreads retries, guards nothing
 
-class _Call:
-    """One call under way: whose it is, when it began, what it wrote so far."""
+    def _patience(self, alone: float) -> float:
+        """How long this model is waited for: only as long as it must where there is another one."""
+        return min(self.gateway.rules.brief, alone) if self.left else alone
 
-    def __init__(self, work: TaskWork, request: ModelRequest, sink: RunSink, coalesce_seconds: float) -> None:
-        self.request = request
-        self.sink = sink
-        self._work = work
-        self._number = work.calls
-        self._began = perf_counter()
-        self.text = _Text(self._emit, coalesce_seconds)
+    async def _leave_alone(self, choice: Choice, failure: RunFailed) -> None:
+        if failure.code is FailureCode.MODEL_UNAVAILABLE and not failure.retry_after_seconds:
+            await self._cool_down(choice, failure, self.gateway.rules.cool)
 
-    @property
-    def envelope(self) -> dict[str, Any]:
-        work = self._work
-        return {
-            "tenant_id": work.ownership.tenant_id,
-            "execution_id": work.ownership.execution_id,
-            "task_execution_id": work.task_execution_id,
-            "role_id": work.role_id,
-        }
+    async def _cool_down(self, choice: Choice, failure: RunFailed, seconds: float) -> None:
+        credential, name = choice.deployment.credential, choice.model.name
+        await self.gateway.budgets.cool_down(credential, name, seconds, failure.code.value)
 
-    def entry(self, outcome: CallOutcome, answer: ModelAnswer, provider: str, error: str | None) -> LedgerEntry:
-        """The ledger entry of the call as it ends now."""
-        work, first = self._work, self.text.first_at
-        return LedgerEntry(
-            tenant_id=work.ownership.tenant_id,
-            project_id=ProjectId(work.ownership.project_id),
+    async def _attempt(self, choice: Choice) -> ModelAnswer:
+        request = self._request_to(choice)
+        self.attempts += 1
+        decision = self.work.route.decision(choice, self._worst_case(request, choice), self.reason)
+        reservation = self._reservation(choice, request, decision)
+        await self._reserved(choice, reservation)
+        coalesce = self.gateway.rules.coalesce
+        call = ModelCall(self.work, request, reservation, decision, self.sink, coalesce)
+        try:
+            return await call.answer(self.gateway.client)
+        except RunFailed as failure:
+            if failure.retry_after_seconds:  # for everybody, at once: not after our own last attempt
+                await self._cool_down(choice, failure, failure.retry_after_seconds)
+            raise
+
+    def _request_to(self, choice: Choice) -> ModelRequest:
+        """The request with this model, how it is reached, and a cap on the answer, which every call sends."""
+        cap = self.request.parameters.get("max_tokens") or self.gateway.rules.max_output_tokens
+        cap = min(cap, choice.deployment.max_output_tokens or cap)
+        parameters = {**self.request.parameters, "max_tokens": cap}
+        return replace(self.request, model=choice.model.name, parameters=parameters, deployment=choice.deployment)
+
+    def _worst_case(self, request: ModelRequest, choice: Choice) -> Decimal:
+        return choice.deployment.prices.worst(self.prompt_tokens, request.parameters["max_tokens"])
+
+    def _reservation(self, choice: Choice, request: ModelRequest, decision: Decision) -> Reservation:
+        model, work = choice.model, self.work
+        return Reservation(
+            id=LedgerEntryId(new_id()),
+            ownership=work.ownership,
             team_id=work.team_id,
-            execution_id=work.ownership.execution_id,
-            task_execution_id=TaskExecutionId(work.task_execution_id),
+            task_execution_id=work.task_execution_id,
             role_id=work.role_id,
-            model=self.request.model,
-            provider=provider,
+            model=model.name,
+            provider=model.provider,
             attempt=work.task.attempts,
-            outcome=outcome,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            cached_tokens=answer.cached_tokens,
-            reasoning_tokens=answer.reasoning_tokens,
-            token_source=answer.token_source,
-            cost=answer.cost,
-            latency_seconds=perf_counter() - self._began,
-            time_to_first_token_seconds=None if first is None else first - self._began,
-            error=error,
+            call=self.number,
+            call_attempt=self.attempts,
+            amount=decision.estimated_amount,
+            tokens=self._about + request.parameters["max_tokens"] if model.tokens_per_minute else 0,
+            credential=choice.deployment.credential,
+            limits=Limits(model.requests_per_minute, model.tokens_per_minute),
+            routing=decision.as_document(),
+            lifetime_seconds=request.timeout_seconds + self.gateway.rules.slack,
         )
 
-    def _emit(self, text: str) -> None:
-        self.sink.emit(OutputStreamed(**self.envelope, call=self._number, text=text))
+    async def _reserved(self, choice: Choice, reservation: Reservation) -> None:
+        """Return when the reservation is granted. Raises _Elsewhere, RunFailed, CancelledError."""
+        while True:
+            ruling = await self._ruling(reservation)
+            match ruling.verdict:
+                case Verdict.GRANTED:
+                    return
+                case Verdict.OWNERSHIP_LOST:
+                    raise asyncio.CancelledError
+                case Verdict.BUDGET_EXCEEDED if ruling.shortfall:
+                    self._fall_short(choice, ruling.shortfall)
+                case _:
+                    await self._wait_for(choice, ruling)
+
+    async def _ruling(self, reservation: Reservation) -> Ruling:
+        # The id is the same each time: what was granted, although the answer was lost, is granted again.
+        while True:
+            try:
+                return await self.gateway.budgets.reserve(reservation)
+            except Unavailable as error:
+                _log.warning("reservation_postponed", error=str(error))
+                await asyncio.sleep(_STORE_PAUSE)
+
+    def _fall_short(self, choice: Choice, shortfall: Shortfall) -> None:
+        """Go on with cheaper tiers where only the task's own budget is too small; else there is no way on."""
+        failure = RunFailed(FailureCode.BUDGET_EXCEEDED, shortfall.message)
+        failure.shortfall = shortfall
+        if shortfall.scope is not BudgetScope.TASK:
+            raise failure
+        self.short = self.short or failure
+        lower = self.work.route.cheaper_than(choice)
+        self.left = [other for other in lower if other in self.left]
+        self.reason = f"The task's budget does not suffice for {choice.model.name}: a cheaper tier."
+        raise _Elsewhere(failure)
+
+    async def _wait_for(self, choice: Choice, ruling: Ruling) -> None:
+        """Wait as long as the ruling says, if this model is worth it. Raises _Elsewhere."""
+        rules, is_limited = self.gateway.rules, ruling.verdict is Verdict.RATE_LIMITED
+        if ruling.wait_seconds > self._patience(self.request.timeout_seconds if is_limited else rules.patience):
+            what = "at its rate limit" if is_limited else "cooling down after a failure"
+            message = f"The model {choice.model.name!r} is {what} for another {ruling.wait_seconds:.0f} seconds."
+            self.reason = f"{choice.model.name} is {what}: the next model in line."
+            raise _Elsewhere(RunFailed(FailureCode.MODEL_UNAVAILABLE, message, retryable=True))
+        await asyncio.sleep(ruling.wait_seconds + random.uniform(0, _SPREAD))  # noqa: S311 - as above
 
 
-class _Text:
-    """Pieces of text on their way out: the first at once, later ones together after a short while."""
+def _retry_after(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after_seconds or 0.0) if isinstance(error, RunFailed) else 0.0
 
-    def __init__(self, emit: Callable[[str], None], coalesce_seconds: float) -> None:
-        self._emit = emit
-        self._coalesce_seconds = coalesce_seconds
-        self._all: list[str] = []
-        self._emitted = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self.first_at: float | None = None
 
-    def take(self, piece: str) -> None:
-        self._all.append(piece)
-        if self.first_at is None:
-            self.first_at = perf_counter()
-            self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._coalesce_seconds, self.flush)
-
-    def flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        waiting = "".join(self._all[self._emitted :])
-        self._emitted = len(self._all)
-        if waiting:
-            self._emit(waiting)
-
-    @property
-    def whole(self) -> str:
-        return "".join(self._all)
+def _too_long(request: ModelRequest) -> RunFailed:
+    shown = f"{len(request.messages)} messages"
+    return RunFailed(FailureCode.MODEL_REFUSED, f"No usable model can read so long a conversation ({shown}).")

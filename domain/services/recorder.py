@@ -331,6 +331,9 @@ class RecorderSink:
     def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
         self._recorder.take(self._ownership, event, entry)
 
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        await self._recorder.record(Change(self._ownership, [event], [], [entry]))
+
 
 def _merged(events: Sequence[ExecutionEvent], event: ExecutionEvent) -> bool:
     """Whether the event was appended to the text of the last one: the same model call is still writing."""

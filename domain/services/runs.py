@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Required, TypedDict, TypeVar
+from typing import Any, Required, TypedDict, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -25,8 +25,10 @@ from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId
 from domain.model.ledger import LedgerEntry, Usage
 from domain.model.planning import with_inputs
 from domain.model.role import Role
+from domain.model.routing import Route, demand_of, route
 from domain.model.team import Process
-from domain.ports import Change, Claimed, Ownership, RunSink, RunStore, TaskRunner, TaskWork
+from domain.model.tokens import estimated_tokens
+from domain.ports import Change, Claimed, ModelCatalogue, Ownership, RunSink, RunStore, TaskRunner, TaskWork
 from domain.services.recorder import EventRecorder
 
 BETWEEN_OUTPUTS = "\n\n----------\n\n"
@@ -34,6 +36,7 @@ BETWEEN_OUTPUTS = "\n\n----------\n\n"
 
 _LONGEST_PAUSE = 10.0
 _CLAIM_PAUSE = 0.5
+_STORE_PAUSE = 0.5
 
 T = TypeVar("T")
 
@@ -46,10 +49,12 @@ class RunRules:
 
     `longest_context` bounds the earlier outputs that a task sees: the newest are kept. `first_pause` comes before a
     second attempt and doubles from then on. An execution that was claimed more than `most_claims` times fails: its
-    workers seem to die of it.
+    workers seem to die of it. `default_model` is for roles that name none; None: they are routed. `max_output_tokens`
+    caps the answers of a role that sets no cap.
     """
 
-    default_model: str
+    default_model: str | None = None
+    max_output_tokens: int = 4096
     longest_context: int = 100_000
     first_pause: float = 0.5
     most_claims: int = 20
@@ -80,11 +85,18 @@ class RunExecution:
     """
 
     def __init__(
-        self, store: RunStore, recorder: EventRecorder, runner: TaskRunner, worker_id: str, rules: RunRules
+        self,
+        store: RunStore,
+        recorder: EventRecorder,
+        runner: TaskRunner,
+        models: ModelCatalogue,
+        worker_id: str,
+        rules: RunRules,
     ) -> None:
         self.store = store
         self.recorder = recorder
         self.runner = runner
+        self.models = models
         self.worker_id = worker_id
         self.rules = rules
         self._runs: dict[ExecutionId, _Run] = {}
@@ -188,6 +200,7 @@ class _Run:
         self.ownership = claimed.ownership
         self.over = asyncio.Event()
         self._runner = service.runner
+        self._models = service.models
         self._recorder = service.recorder
         self._rules = service.rules
         self._execution = claimed.execution
@@ -265,26 +278,47 @@ class _Run:
             task.attempts -= 1  # a worker was lost in the middle of it: the same attempt begins again
         spent = _SpendingSink(self._sink, self._spent.get(task.id, Usage()))
         while True:
-            await self._begin(task, role)
+            task.attempts += 1
             try:
-                output = await self._attempt(task, role, spent)
+                chosen = await self._route(task, role)
+                await self._begin(task, chosen)
+                output = await self._attempt(task, role, chosen, spent)
             except RunFailed as failure:
                 await self._after(task, failure)
             else:
                 self._note_completed(task, output, spent)
                 return
 
-    async def _begin(self, task: TaskExecution, role: Role) -> None:
+    async def _route(self, task: TaskExecution, role: Role) -> Route:
+        """The models for the task, as they can be had now. Raises RunFailed when there is none."""
+        texts = (task.description, task.expected_output, self._context_of(task))
+        demand = demand_of(
+            description=task.description,
+            expected_output=task.expected_output,
+            role=role,
+            preference=task.quality_preference,
+            default_model=self._rules.default_model,
+            needs_tools=bool(self._snapshot.tools_of(role)),
+            prompt_tokens=sum(map(estimated_tokens, texts)),
+            output_tokens=role.max_tokens or self._rules.max_output_tokens,
+        )
+        while True:
+            try:
+                return route(await self._models.offers(self.ownership.tenant_id, demand.pinned), demand)
+            except Unavailable as error:
+                _log.warning("routing_postponed", execution_id=str(self.ownership.execution_id), error=str(error))
+            await asyncio.sleep(_STORE_PAUSE)
+
+    async def _begin(self, task: TaskExecution, chosen: Route) -> None:
         """Commits that the task runs, together with the completion of the one before."""
-        task.attempts += 1
         task.status = TaskExecutionStatus.RUNNING
-        task.model = role.model or self._rules.default_model
+        task.model = chosen.first.model.name
         task.started_at = task.started_at or utc_now()
         started = TaskStarted(**self._about(task), name=task.name, attempt=task.attempts, model=task.model)
         self._note(started, task)
         await self._commit_noted()
 
-    async def _attempt(self, task: TaskExecution, role: Role, sink: RunSink) -> str:
+    async def _attempt(self, task: TaskExecution, role: Role, chosen: Route, sink: RunSink) -> str:
         seconds, late = self._time_limit()
         work = TaskWork(
             ownership=self.ownership,
@@ -293,7 +327,7 @@ class _Run:
             role=role,
             tools=self._snapshot.tools_of(role),
             context=self._context_of(task),
-            model=task.model or self._rules.default_model,
+            route=chosen,
             max_iterations=self._execution.max_iterations,
             timeout_seconds=max(seconds, 0.0) + 1,  # ours comes first: it knows which limit it was
         )
@@ -342,10 +376,12 @@ class _Run:
             code=failure.code,
             message=failure.message,
             will_retry=will_retry,
+            budget=failure.shortfall,
         )
         if not will_retry:
             task.status = TaskExecutionStatus.FAILED
             task.failure_code, task.failure_message = failure.code, failure.message
+            task.failure_details = _details(failure)
             task.finished_at = utc_now()
             self._note(failed, task)
             raise failure
@@ -396,7 +432,7 @@ class _Run:
         await self._end_unless_cancelling(ExecutionStatus.COMPLETED, over, output=output)
 
     async def _end_failed(self, failure: RunFailed) -> None:
-        over = ExecutionFailed(**self._envelope, code=failure.code, message=failure.message)
+        over = ExecutionFailed(**self._envelope, code=failure.code, message=failure.message, budget=failure.shortfall)
         await self._end_unless_cancelling(ExecutionStatus.FAILED, over, failure=failure)
 
     async def _end_cancelled(self) -> None:
@@ -441,6 +477,7 @@ class _Run:
             output=output,
             failure_code=failure.code if failure else None,
             failure_message=failure.message if failure else None,
+            failure_details=_details(failure) if failure else None,
             finished_at=utc_now(),
         )
         change = Change(self.ownership, [*noted.events, over], [*noted.tasks, *rest], [], execution, expected)
@@ -461,6 +498,10 @@ def _unexpected(error: Exception, execution_id: ExecutionId) -> RunFailed:
     return RunFailed(FailureCode.INTERNAL, f"Unexpected error. Correlation id: {correlation_id}.")
 
 
+def _details(failure: RunFailed) -> dict[str, Any] | None:
+    return failure.shortfall.as_document() if failure.shortfall else None
+
+
 class _SpendingSink:
     """Passes on what a task reports, and adds what its attempts book to what earlier runs did: tokens, dollars."""
 
@@ -473,6 +514,13 @@ class _SpendingSink:
         self._sink.emit(event)
 
     def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        self._add(entry)
+        self._sink.book(entry, event)
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        self._add(entry)
+        await self._sink.settle(entry, event)
+
+    def _add(self, entry: LedgerEntry) -> None:
         self.tokens += entry.total_tokens
         self.cost += entry.cost
-        self._sink.book(entry, event)

@@ -2,21 +2,42 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import IdempotencyConflict, InvalidTransition, NotFound
 from domain.events import ExecutionEvent, payload_of
+from domain.model.budget import Budget, BudgetScope, Shortfall
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.identity import ExecutionId, TenantId, utc_now
+from domain.model.team import Team
 from persistence import tables
 from persistence.mapping import builder_of, columns_of, values_of
 
 KEY_LIFETIME = timedelta(hours=24)
+
+_MONTHLY = text("""
+    SELECT own.scope, own.most, coalesce(account.spent, 0), coalesce(account.reserved, 0)
+    FROM team
+    JOIN project ON project.tenant_id = team.tenant_id AND project.id = team.project_id
+    JOIN tenant ON tenant.id = team.tenant_id
+    CROSS JOIN LATERAL (VALUES
+        ('TEAM', 2, team.id, team.monthly_budget),
+        ('PROJECT', 1, project.id, project.monthly_budget),
+        ('TENANT', 0, tenant.id, tenant.monthly_budget)
+    ) AS own(scope, place, scope_id, most)
+    LEFT JOIN budget_account AS account ON account.tenant_id = team.tenant_id AND account.scope = own.place
+        AND account.scope_id = own.scope_id
+        AND account.period = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+    WHERE team.tenant_id = :tenant AND team.id = :team
+    ORDER BY own.place DESC
+""")
+"""The monthly budgets that an execution of a team meets, the narrowest first."""
 
 
 class ExecutionsTable:
@@ -54,7 +75,15 @@ class ExecutionsTable:
 
     async def save(self, execution: Execution, expected: ExecutionStatus) -> None:
         table = tables.execution
-        names = ("status", "output", "failure_code", "failure_message", "finished_at", "cancel_requested_at")
+        names = (
+            "status",
+            "output",
+            "failure_code",
+            "failure_message",
+            "failure_details",
+            "finished_at",
+            "cancel_requested_at",
+        )
         every = values_of(execution)
         statement = (
             update(table)
@@ -65,6 +94,15 @@ class ExecutionsTable:
             current = await self.get(execution.id)
             allowed = [status.value for status in current.allowed_transitions]
             raise InvalidTransition(current.status.value, execution.status.value, allowed)
+
+    async def exhausted_budget(self, team: Team) -> Shortfall | None:
+        rows = await self.connection.execute(_MONTHLY, {"tenant": team.tenant_id, "team": team.id})
+        for scope, *state in rows:
+            budget = Budget(*state)
+            if budget.limit_amount is not None and budget.is_exhausted:
+                spent, reserved = budget.spent_amount, budget.reserved_amount
+                return Shortfall(BudgetScope(scope), budget.limit_amount, spent, reserved, Decimal(0))
+        return None
 
     async def cancel_pending_tasks(self, execution_id: ExecutionId) -> None:
         table = tables.task_execution

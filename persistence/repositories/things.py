@@ -1,4 +1,4 @@
-"""Projects, teams, roles, tasks and tools: add, get, and update under a version."""
+"""Projects, teams, roles, tasks, tools and models: add, get, and update under a version."""
 
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound, StaleVersion
 from domain.model.identity import TenantId, utc_now
+from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role
 from domain.model.task import Task
@@ -18,7 +19,7 @@ from persistence.errors import translated
 from persistence.mapping import builder_of, columns_of, values_of
 from persistence.tables import TABLES
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model)
 
 
 class Things(Generic[Thing]):

@@ -7,11 +7,14 @@ import strawberry
 
 from domain import events as domain
 from domain.errors import FailureCode
+from domain.model.budget import BudgetScope
 from resolvers import loaders
-from resolvers.edges import loaded_by
+from resolvers.edges import computed, loaded_by
+from resolvers.node_ids import node_id
 from schema.node import stands_for
 from schema.types.lazy import ExecutionType, RoleType, TaskExecutionType
-from schema.types.values import Money
+from schema.types.ledger import RoutingDecision
+from schema.types.values import BudgetShortfall, Money
 
 
 @strawberry.interface(description="One thing that happened in an execution, numbered without gaps.")
@@ -52,6 +55,7 @@ class ExecutionFailed(ExecutionEvent):
     is_type_of = stands_for(domain.ExecutionFailed)
     code: FailureCode = strawberry.field(description="The reason, for programs.")
     message: str = strawberry.field(description="The reason, for people.")
+    budget: BudgetShortfall | None = strawberry.field(description="What was missing, for BUDGET_EXCEEDED; else null.")
 
 
 @strawberry.type(description="Somebody asked to stop.")
@@ -90,6 +94,7 @@ class TaskFailed(ExecutionEvent):
     code: FailureCode = strawberry.field(description="The reason, for programs.")
     message: str = strawberry.field(description="The reason, for people.")
     will_retry: bool = strawberry.field(description="Whether another attempt follows.")
+    budget: BudgetShortfall | None = strawberry.field(description="What was missing, for BUDGET_EXCEEDED; else null.")
 
 
 @strawberry.type(description="A role's model wrote some text.")
@@ -99,15 +104,42 @@ class OutputStreamed(ExecutionEvent):
     text: str = strawberry.field(description="The next piece of the text.")
 
 
+@strawberry.type(description="A model was chosen for a call that is about to be made.")
+class RoutingDecided(ExecutionEvent):
+    is_type_of = stands_for(domain.RoutingDecided)
+    call: int = strawberry.field(description="Counts the model calls of the attempt from 1.")
+    call_attempt: int = strawberry.field(description="Counts the HTTP attempts of that call from 1.")
+    decision: RoutingDecision = strawberry.field(description="Which model, and why.")
+
+
+@strawberry.type(description="A budget reached nine tenths of its limit; told once per period.")
+class BudgetWarned(ExecutionEvent):
+    is_type_of = stands_for(domain.BudgetWarned)
+    scope: BudgetScope = strawberry.field(description="Whose budget it is.")
+    limit: Money = strawberry.field(description="The most that may be spent.")
+    spent: Money = strawberry.field(description="What was spent by then.")
+
+
+def _entry_id(event: Any) -> str | None:
+    return None if event.entry_id is None else node_id("LedgerEntry", event.entry_id)
+
+
 @strawberry.type(description="A model call ended and stands on the ledger.")
 class ModelCalled(ExecutionEvent):
     is_type_of = stands_for(domain.ModelCalled)
     model: str = strawberry.field(description="The model.")
-    outcome: str = strawberry.field(description="SUCCEEDED, FAILED or CANCELLED.")
+    outcome: str = strawberry.field(description="SUCCEEDED, FAILED, CANCELLED or LOST.")
     prompt_tokens: int = strawberry.field(description="Tokens that the model read.")
     completion_tokens: int = strawberry.field(description="Tokens that the model wrote.")
     cost: Money = strawberry.field(description="What the call cost.")
     latency_seconds: float | None = strawberry.field(description="Seconds from the request to the end of the answer.")
+    call: int = strawberry.field(description="Counts the model calls of the attempt from 1.")
+    call_attempt: int = strawberry.field(description="Counts the HTTP attempts of that call from 1.")
+    error: str | None = strawberry.field(description="The class of the error; null when there was none.")
+    is_overrun: bool = strawberry.field(description="Whether it cost more than was kept back for it.")
+    ledger_entry_id: strawberry.ID | None = computed(
+        _entry_id, "The entry on the ledger, for `node`; null for events from before it was told."
+    )
 
 
 @strawberry.type(description="A role asked a tool.")
@@ -136,6 +168,8 @@ EVENT_TYPES: list[type[Any]] = [
     TaskCompleted,
     TaskFailed,
     OutputStreamed,
+    RoutingDecided,
+    BudgetWarned,
     ModelCalled,
     ToolCalled,
     ToolReturned,

@@ -9,12 +9,15 @@ from strawberry.scalars import JSON
 from domain.model import execution as domain
 from domain.model import revision
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.routing import QualityPreference
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by, paged_by
+from resolvers.inputs import LedgerFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import ExecutionEventType, ProjectType, RoleType, TaskType, TeamType
-from schema.types.values import Failure, Timing, Usage
+from schema.types.ledger import LedgerEntry
+from schema.types.values import Budget, Failure, Money, Timing, Usage
 
 
 @strawberry.type(description="An immutable definition of a team, as an execution runs it.")
@@ -30,6 +33,9 @@ class ExecutionConfiguration:
     max_iterations: int = strawberry.field(description="Most rounds of thinking and tools per task.")
     execution_timeout_seconds: float = strawberry.field(description="Most seconds for the whole execution.")
     task_timeout_seconds: float = strawberry.field(description="Most seconds for one task.")
+    quality_preference: QualityPreference = strawberry.field(description="How models are chosen.")
+    max_budget: Money | None = strawberry.field(description="Most for the whole execution; null for no limit.")
+    max_task_budget: Money | None = strawberry.field(description="Most for one task; null for no limit.")
 
 
 def _started_by(execution: Any) -> str | None:
@@ -53,6 +59,10 @@ class Execution(Node):
     cancel_requested_at: datetime | None = strawberry.field(description="When somebody asked it to stop.")
     started_by: str | None = computed(_started_by, "Who kicked it off; null until there are principals.")
     usage: Usage = loaded_by(loaders.UsageByExecution, "What its model calls took.")
+    budget: Budget = loaded_by(loaders.BudgetOfExecution, "What it may spend, and has spent.")
+    ledger: Connection[LedgerEntry] = paged_by(
+        loaders.LedgerByExecution, "Its model calls, newest first.", filter_type=LedgerFilter, order_by="booked_at"
+    )
     team: TeamType = loaded_by(loaders.TeamById, "The team that runs.", key="team_id")
     project: ProjectType = loaded_by(loaders.ProjectById, "The project of the team.", key="project_id")
     revision: TeamRevision = loaded_by(
@@ -83,6 +93,10 @@ class TaskExecution(Node):
     failure: Failure | None = strawberry.field(description="Why it failed; null if it did not.")
     timing: Timing = strawberry.field(description="When things happened.")
     usage: Usage = loaded_by(loaders.UsageByTaskExecution, "What its model calls took.")
+    budget: Budget = loaded_by(loaders.BudgetOfTaskExecution, "What it may spend, and has spent.")
+    ledger: Connection[LedgerEntry] = paged_by(
+        loaders.LedgerByTaskExecution, "Its model calls, newest first.", filter_type=LedgerFilter, order_by="booked_at"
+    )
     execution: Execution = loaded_by(loaders.ExecutionById, "The execution it belongs to.", key="execution_id")
     role: RoleType | None = loaded_by(loaders.RoleById, "Who does it.", key="role_id")
     task: TaskType | None = loaded_by(

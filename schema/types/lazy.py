@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 if TYPE_CHECKING:
+    from schema.types.credential import Credential
     from schema.types.events import ExecutionEvent
     from schema.types.execution import Execution, TaskExecution
+    from schema.types.model import Model
     from schema.types.project import Project, Tenant
     from schema.types.role import Role
     from schema.types.task import Task
@@ -18,7 +20,9 @@ ProjectType = Annotated["Project", strawberry.lazy("schema.types.project")]
 TeamType = Annotated["Team", strawberry.lazy("schema.types.team")]
 RoleType = Annotated["Role", strawberry.lazy("schema.types.role")]
 TaskType = Annotated["Task", strawberry.lazy("schema.types.task")]
+ModelType = Annotated["Model", strawberry.lazy("schema.types.model")]
 ToolType = Annotated["Tool", strawberry.lazy("schema.types.tool")]
+CredentialType = Annotated["Credential", strawberry.lazy("schema.types.credential")]
 ExecutionType = Annotated["Execution", strawberry.lazy("schema.types.execution")]
 TaskExecutionType = Annotated["TaskExecution", strawberry.lazy("schema.types.execution")]
 ExecutionEventType = Annotated["ExecutionEvent", strawberry.lazy("schema.types.events")]

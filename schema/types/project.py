@@ -6,12 +6,13 @@ import strawberry
 
 from domain.model import project as domain
 from resolvers import loaders
-from resolvers.edges import loaded_by, paged_by
-from resolvers.inputs import ExecutionFilter, ExecutionOrder, Order, TeamFilter, ThingFilter, ToolFilter
+from resolvers.edges import loaded_by, paged_by, usage_by
+from resolvers.inputs import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import ExecutionType, TeamType, ToolType
+from schema.types.lazy import CredentialType, ExecutionType, ModelType, TeamType, ToolType
 from schema.types.record import Record
+from schema.types.values import Budget, Usage
 
 
 @strawberry.type(description="A tenant's group of teams.")
@@ -40,6 +41,8 @@ class Project(Record, Node):
         filter_type=ExecutionFilter,
         order_type=ExecutionOrder,
     )
+    budget: Budget = loaded_by(loaders.BudgetOfProject, "Its budget of this calendar month (UTC).")
+    usage: Usage = usage_by(loaders.UsageOfProject, "What the model calls of its teams took.")
     tenant: "Tenant" = loaded_by(loaders.TenantById, "The tenant it belongs to.", key="tenant_id")
 
 
@@ -49,6 +52,7 @@ class Tenant(Node):
     id: strawberry.ID = global_id("Tenant")
     name: str = strawberry.field(description="What it is called.")
     created_at: datetime = strawberry.field(description="When it was made.")
+    budget: Budget = loaded_by(loaders.BudgetOfTenant, "Its budget of this calendar month (UTC).")
     projects: Connection[Project] = paged_by(
         loaders.ProjectsByTenant,
         "Its projects, newest first; archived ones only by filter.",
@@ -68,4 +72,12 @@ class Tenant(Node):
         "The executions of all its teams, newest first.",
         filter_type=ExecutionFilter,
         order_type=ExecutionOrder,
+    )
+    models: Connection[ModelType] = paged_by(
+        loaders.ModelsByTenant,
+        "Its model catalogue by name: what ships with Regatta, and its own entries.",
+        filter_type=ModelFilter,
+    )
+    credentials: list[CredentialType] = loaded_by(
+        loaders.CredentialsByTenant, "Its secrets for providers, models and tools, at most 1000; never what they are."
     )

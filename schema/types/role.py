@@ -6,10 +6,11 @@ from strawberry.scalars import JSON
 from domain.model import role as domain
 from domain.model.role import DelegatesTo, Expertise, Rank
 from resolvers import loaders
-from resolvers.edges import loaded_by
+from resolvers.edges import loaded_by, usage_by
 from schema.node import Node, global_id, stands_for
 from schema.types.lazy import TeamType, ToolType
 from schema.types.record import Record
+from schema.types.values import Usage
 
 
 @strawberry.type(description="To whom and for what a role may hand work on; takes effect in a HIERARCHICAL team.")
@@ -40,4 +41,5 @@ class Role(Record, Node):
     team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")
     supervisor: "Role | None" = loaded_by(loaders.RoleById, "The role it reports to.", key="supervisor_id")
     subordinates: list["Role"] = loaded_by(loaders.SubordinatesByRole, "The roles that report to it.")
+    usage: Usage = usage_by(loaders.UsageOfRole, "What its model calls took.")
     tools: list[ToolType] = loaded_by(loaders.ToolsByRole, "The tools it may use.")

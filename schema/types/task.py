@@ -1,14 +1,18 @@
 """Task."""
 
 import strawberry
+from strawberry.scalars import JSON
 
 from domain.model import task as domain
+from domain.model.money import Money as Amount
+from domain.model.routing import QualityPreference
 from domain.model.task import placeholders
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by
 from schema.node import Node, global_id, stands_for
 from schema.types.lazy import RoleType, TeamType
 from schema.types.record import Record
+from schema.types.values import Money
 
 
 @strawberry.type(description="A unit of work of a team.")
@@ -26,6 +30,16 @@ class Task(Record, Node):
     required_skills: list[str] = strawberry.field(description="What is needed for it.")
     priority: int = strawberry.field(description="0 to 9, 9 first.")
     max_attempts: int = strawberry.field(description="How often it is tried before it fails.")
+    max_budget: Money | None = computed(
+        lambda task: None if task.max_budget is None else Amount(task.max_budget),
+        "The most that it may spend in one execution; null for no limit of its own.",
+    )
+    quality_preference: QualityPreference | None = strawberry.field(
+        description="How its model is chosen; null for the execution's."
+    )
+    output_schema: JSON | None = strawberry.field(
+        description="The JSON Schema that the output has to hold; null for any text."
+    )
     position: int = strawberry.field(description="Its place among the tasks of the team.")
     team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")
     role: RoleType | None = loaded_by(loaders.RoleById, "Who does it; null when it is matched by skill.", key="role_id")

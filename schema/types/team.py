@@ -7,12 +7,14 @@ import strawberry
 from domain.model import team as domain
 from domain.model.team import Process, TeamStatus
 from resolvers import loaders
-from resolvers.edges import loaded_by, paged_by
-from resolvers.inputs import ExecutionFilter, ExecutionOrder
+from resolvers.edges import loaded_by, paged_by, usage_by
+from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import ExecutionType, ProjectType, RoleType, TaskType
+from schema.types.ledger import LedgerEntry
 from schema.types.record import Record
+from schema.types.values import Budget, Usage
 
 
 @strawberry.type(description="Defaults for the executions of a team.")
@@ -39,6 +41,14 @@ class Team(Record, Node):
     )
     last_executed_at: datetime | None = loaded_by(
         loaders.ActivityByTeam, "When it was last kicked off; null if never.", attribute="last_executed_at"
+    )
+    budget: Budget = loaded_by(loaders.BudgetOfTeam, "Its budget of this calendar month (UTC).")
+    usage: Usage = usage_by(loaders.UsageOfTeam, "What its model calls took.")
+    ledger: Connection[LedgerEntry] = paged_by(
+        loaders.LedgerByTeam,
+        "The model calls of all its executions, newest first.",
+        filter_type=LedgerFilter,
+        order_by="booked_at",
     )
     executions: Connection[ExecutionType] = paged_by(
         loaders.ExecutionsByTeam,

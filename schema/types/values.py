@@ -6,6 +6,7 @@ from decimal import Decimal
 import strawberry
 
 from domain.errors import FailureCode
+from domain.model.budget import BudgetScope
 from resolvers.edges import computed
 
 
@@ -28,6 +29,26 @@ class Usage:
     cost: Money = strawberry.field(description="What it cost.")
 
 
+@strawberry.type(description="What may be spent, and what was; a calendar month (UTC), or one run, counts.")
+class Budget:
+    limit: Money | None = strawberry.field(description="The most that may be spent; null when it is unlimited.")
+    spent: Money = strawberry.field(description="What model calls cost so far in this period.")
+    reserved: Money = strawberry.field(description="What is kept back for calls under way: the most they can cost.")
+    remaining: Money | None = strawberry.field(description="What is left for further calls; null when unlimited.")
+    utilisation: float | None = strawberry.field(description="The spent part of the limit, 1.0 for all of it.")
+    is_warned: bool = strawberry.field(description="Whether nine tenths were reached in this period.")
+    is_exhausted: bool = strawberry.field(description="Whether nothing is left of what there was.")
+
+
+@strawberry.type(description="What a model call would have needed of a budget, and what there was.")
+class BudgetShortfall:
+    scope: BudgetScope = strawberry.field(description="Whose budget it is.")
+    limit: Money = strawberry.field(description="The most that may be spent.")
+    spent: Money = strawberry.field(description="What was spent already.")
+    reserved: Money = strawberry.field(description="What was kept back for other calls.")
+    required: Money = strawberry.field(description="The most that the call could have cost.")
+
+
 @strawberry.type(description="When things happened, and how long they took.")
 class Timing:
     queued_at: datetime = strawberry.field(description="When it was made.")
@@ -41,3 +62,4 @@ class Timing:
 class Failure:
     code: FailureCode = strawberry.field(description="The reason, for programs.")
     message: str = strawberry.field(description="The reason, for people.")
+    budget: BudgetShortfall | None = strawberry.field(description="What was missing, for BUDGET_EXCEEDED; else null.")

@@ -18,12 +18,30 @@ from strawberry.types.field import StrawberryField
 
 from domain import events
 from domain.errors import NotRecorded, RegattaError, RunFailed
-from domain.model import execution, failure, ledger, money, page, progress, project, revision, role, task, team, tool
+from domain.model import (
+    budget,
+    credential,
+    execution,
+    failure,
+    ledger,
+    model,
+    money,
+    page,
+    progress,
+    project,
+    revision,
+    role,
+    routing,
+    task,
+    team,
+    tool,
+)
 from domain.model.crew_files import CrewFiles, Unrepresented
 from domain.services.feed import Batch
-from resolvers.edges import EDGE, Loaded, Paged
+from domain.services.routing_preview import RoutingPreview
+from resolvers.edges import EDGE, Asked, Loaded, Paged
 from resolvers.executions import ProjectActivity
-from resolvers.loaders import TeamActivity
+from resolvers.loaders import ActivityByTeam, AvailabilityByModel, ModelAvailability, TeamActivity
 from schema.errors import CODES, USER_ERRORS, Told
 from schema.schema import SNAPSHOT, build, sdl
 
@@ -43,13 +61,18 @@ SOURCES: dict[str, type[Any]] = {
             role.Delegation,
             task.Task,
             tool.Tool,
+            model.Model,
+            RoutingPreview,
             revision.TeamRevision,
             execution.Execution,
             execution.ExecutionConfiguration,
             execution.TaskExecution,
             execution.Timing,
             failure.Failure,
+            credential.Credential,
             ledger.Usage,
+            ledger.LedgerEntry,
+            budget.Budget,
             money.Money,
             progress.ExecutionProgress,
             progress.RoleProgress,
@@ -60,6 +83,9 @@ SOURCES: dict[str, type[Any]] = {
     },
     **events.EVENT_TYPES,
     "EventBatch": Batch,
+    "BudgetShortfall": budget.Shortfall,
+    "RoutingDecision": routing.Decision,
+    "BudgetExceeded": Told,
     **dict.fromkeys(
         ("NotFound", "Invalid", "StaleVersion", "Cycle", "InvalidTransition", "MissingInputs", "Conflict", "Refused"),
         Told,
@@ -123,7 +149,7 @@ def _plain_fields() -> Iterator[tuple[str, str, StrawberryField]]:
             continue
         for field in definition.fields:
             edge = _edge_of(field)
-            if isinstance(edge, Loaded | Paged):
+            if isinstance(edge, Asked | Loaded | Paged):
                 yield kind.name, edge.key, field
             elif edge is None:
                 assert field.base_resolver is None, f"{kind.name}.{field.python_name} has a resolver of its own"
@@ -156,15 +182,16 @@ def test_no_scalar_is_there_without_need() -> None:
     }
 
 
-def test_the_activity_of_a_team_has_the_attributes_that_its_fields_name() -> None:
+def test_what_a_path_finds_has_the_attributes_that_fields_name() -> None:
     named = {
-        edge.attribute
+        (edge.path, edge.attribute)
         for _, _, field in FIELDS
         for edge in [_edge_of(field)]
         if isinstance(edge, Loaded) and edge.attribute
     }
 
-    assert named == set(TeamActivity.__dataclass_fields__)
+    sources: dict[Any, Any] = {ActivityByTeam: TeamActivity, AvailabilityByModel: ModelAvailability}
+    assert named == {(path, name) for path, found in sources.items() for name in found.__dataclass_fields__}
 
 
 def _kinds_of(kind: type[RegattaError]) -> Iterator[type[RegattaError]]:

@@ -13,6 +13,7 @@ from domain.services.recorder import EventRecorder
 from domain.services.runs import RunExecution, RunRules
 from persistence.engine import Database
 from tests.support.fakes import FakeHints, ScriptedRunner, a_team_with_tasks
+from tests.support.routes import FakeCatalogue
 from tests.support.worlds import SqlWorld
 
 
@@ -21,7 +22,7 @@ async def a_worker(url: str, world: SqlWorld, name: str, runner: ScriptedRunner)
     """A worker of that name from its start to a stop that finishes nothing, as after a crash."""
     recorder = EventRecorder(world.store, FakeHints())
     recorder.start()
-    run = RunExecution(world.store, recorder, runner, name, RunRules(default_model="test/model"))
+    run = RunExecution(world.store, recorder, runner, FakeCatalogue(), name, RunRules(default_model="test/model"))
     worker = DurableWorker(url, run, name, concurrency=4)
     await worker.start()
     try:

@@ -24,6 +24,9 @@ from tests.support.postgres import FAST_SETTINGS, DatabaseServer, disposable_dat
 
 TENANT = "00000000-0000-0000-0000-000000000001"
 PARTITIONS: LiteralString = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass"
+WITHOUT_OWNER = {"tenant", "worker", "provider_limit", "alembic_version"}
+"""The tables that belong to no tenant."""
+
 _numbers = itertools.count()
 
 
@@ -109,6 +112,27 @@ def test_a_downgrade_to_nothing_leaves_nothing_and_the_way_up_is_open(database_u
 
     command.upgrade(configuration(database_url), "head")
     command.check(configuration(database_url))
+
+
+def test_what_is_on_the_ledger_already_fills_the_budgets_on_the_way_up(database_url: str) -> None:
+    command.downgrade(configuration(database_url), "0001")
+    with connected(database_url) as connection:
+        for booked_at, cost in (
+            ("2026-01-31 23:59:59.999999+00", "0.1"),
+            ("2026-02-01 00:30+01", "0.000000000001"),  # January in UTC
+            ("2026-02-01 00:00+00", "0.2"),
+        ):
+            a_booked_call(connection, booked_at, cost)
+
+    command.upgrade(configuration(database_url), "head")
+
+    with connected(database_url) as connection:
+        accounts = rows(
+            connection, "SELECT scope, period::text, spent::text, reserved, is_warned FROM budget_account ORDER BY 1, 2"
+        )
+    january, february = ("2026-01-01", "0.100000000001", 0, False), ("2026-02-01", "0.200000000000", 0, False)
+    assert accounts[:6] == [(scope, *month) for scope in range(3) for month in (january, february)]
+    assert accounts[6:] == [(scope, "1970-01-01", "0.300000000001", 0, False) for scope in (3, 4)]
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
@@ -268,6 +292,8 @@ def test_the_application_cannot_rewrite_history_through_a_partition(database_url
         "CREATE INDEX mine ON team (name)",
         "CREATE ROLE mine",
         "UPDATE tenant SET name = 'mine'",
+        "TRUNCATE budget_account",
+        "CREATE OR REPLACE FUNCTION reserve_call(jsonb) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "UPDATE alembic_version SET version_num = 'mine'",
         "SET session_replication_role = replica",
         "COPY team TO PROGRAM 'true'",
@@ -303,7 +329,7 @@ def test_every_row_has_its_tenant(database_url: str) -> None:
             " AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             " AND relkind IN ('r', 'p'))",
         )
-        assert tables_in(connection) - set(with_tenant) == {"tenant", "worker", "alembic_version"}
+        assert tables_in(connection) - set(with_tenant) == WITHOUT_OWNER
 
 
 def test_every_reference_carries_the_tenant(database_url: str) -> None:
@@ -336,7 +362,7 @@ def test_every_primary_key_but_those_without_an_owner_begins_with_the_tenant(dat
             " WHERE contype = 'p' AND connamespace = 'public'::regnamespace AND conparentid = 0",
         )
 
-    assert {table for table, first in firsts if first != "tenant_id"} == {"tenant", "worker", "alembic_version"}
+    assert {table for table, first in firsts if first != "tenant_id"} == WITHOUT_OWNER
 
 
 def test_every_constraint_has_the_name_that_the_convention_gives_it(database_url: str) -> None:
@@ -373,4 +399,5 @@ def test_money_is_kept_to_the_last_digit(database_url: str) -> None:
             "SELECT DISTINCT table_name::text, numeric_precision, numeric_scale FROM information_schema.columns"
             " WHERE table_schema = 'public' AND data_type = 'numeric' AND table_name NOT LIKE '%%\\_%%\\_%%'",
         )
-    assert amounts == [("ledger_entry", 24, 12)]
+    assert {amount[1:] for amount in amounts} == {(24, 12)}
+    assert {amount[0] for amount in amounts} >= {"ledger_entry", "budget_account", "call_reservation", "model", "team"}

@@ -3,17 +3,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from domain.errors import Busy, FailureCode, RunFailed, Unavailable
-from domain.events import TERMINAL, ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
+from domain.events import (
+    TERMINAL,
+    ExecutionCompleted,
+    ExecutionEvent,
+    ExecutionFailed,
+    OutputStreamed,
+    ToolCalled,
+)
+from domain.model.budget import BudgetScope, Shortfall
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.failure import Failure
 from domain.model.identity import DEFAULT_TENANT, utc_now
 from domain.model.ledger import LedgerEntry
+from domain.model.routing import QualityPreference
 from domain.ports import Change, Claimed, Ownership, TaskWork
 from persistence.engine import Database
 from tests.support.fakes import a_ledger_entry, a_team_with_tasks
+from tests.support.routes import a_route
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
 
@@ -278,6 +290,64 @@ async def test_giving_up_ends_an_execution_and_fences_its_owner(
     assert isinstance(events[-1], TERMINAL)
 
 
+SHORTFALL = Shortfall(BudgetScope.TEAM, Decimal(1), Decimal("0.9"), Decimal(0), Decimal("0.2"))
+
+
+async def test_what_was_missing_of_a_budget_is_kept_with_the_failed_task_and_execution(world: World) -> None:
+    claimed = await a_run(world)
+    failed: dict[str, Any] = {
+        "failure_code": FailureCode.BUDGET_EXCEEDED,
+        "failure_message": SHORTFALL.message,
+        "failure_details": SHORTFALL.as_document(),
+    }
+    task = replace(claimed.tasks[0], status=TaskExecutionStatus.FAILED, **failed)
+    execution = replace(claimed.execution, status=ExecutionStatus.FAILED, finished_at=utc_now(), **failed)
+    owner = claimed.ownership
+    over = ExecutionFailed(
+        tenant_id=owner.tenant_id,
+        execution_id=owner.execution_id,
+        code=FailureCode.BUDGET_EXCEEDED,
+        message=SHORTFALL.message,
+        budget=SHORTFALL,
+    )
+
+    moved = Change(owner, [over], [task], execution=execution, expected=ExecutionStatus.RUNNING)
+    assert await world.store.commit([moved]) == [True]
+
+    why = Failure(FailureCode.BUDGET_EXCEEDED, SHORTFALL.message, SHORTFALL)
+    assert (await world.execution(owner.execution_id)).failure == why
+    assert (await world.tasks(owner.execution_id))[0].failure == why
+    assert getattr((await world.events(owner.execution_id))[-1], "budget", None) == SHORTFALL
+
+
+async def test_giving_up_for_want_of_money_says_what_was_missing(world: World) -> None:
+    claimed = await a_run(world)
+    failure = RunFailed(FailureCode.BUDGET_EXCEEDED, SHORTFALL.message)
+    failure.shortfall = SHORTFALL
+
+    await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, failure)
+
+    ended = await world.execution(claimed.execution.id)
+    assert ended.failure == Failure(FailureCode.BUDGET_EXCEEDED, SHORTFALL.message, SHORTFALL)
+    assert getattr((await world.events(claimed.execution.id))[-1], "budget", None) == SHORTFALL
+
+
+async def test_a_claim_brings_what_the_kickoff_asked_of_money_and_output(world: World) -> None:
+    execution, tasks, snapshot = a_team_with_tasks("only")
+    execution.max_budget, execution.max_task_budget = Decimal("1.5"), Decimal("0.000000000001")
+    execution.quality_preference = tasks[0].quality_preference = QualityPreference.PREMIUM
+    tasks[0].max_budget, tasks[0].output_schema = Decimal("0.5"), {"type": "object"}
+    await world.add(execution, tasks, snapshot)
+
+    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "w1")
+
+    assert claimed
+    run, task = claimed.execution, claimed.tasks[0]
+    assert (run.max_budget, run.max_task_budget) == (Decimal("1.5"), Decimal("0.000000000001"))
+    assert (task.max_budget, task.output_schema) == (Decimal("0.5"), {"type": "object"})
+    assert (run.quality_preference, task.quality_preference) == (QualityPreference.PREMIUM,) * 2
+
+
 async def test_an_execution_that_somebody_else_holds_is_busy_soon(database: Database) -> None:
     world = SqlWorld(database)
     held, other = await a_run(world), await a_run(world)
@@ -319,5 +389,5 @@ async def test_a_database_that_does_not_answer_is_unavailable(database: Database
 
 def an_entry(claimed: Claimed) -> LedgerEntry:
     task, role = claimed.tasks[0], claimed.snapshot.roles[0]
-    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", "m", 5, 10.0)
+    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", a_route("m"), 5, 10.0)
     return a_ledger_entry(work)

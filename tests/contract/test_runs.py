@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import FailureCode, RunFailed
+from domain.errors import FailureCode, RunFailed, Unavailable
 from domain.events import (
     ExecutionEvent,
     ExecutionFailed,
@@ -15,14 +15,18 @@ from domain.events import (
     TaskFailed,
     TaskStarted,
 )
+from domain.model.budget import BudgetScope, Shortfall
 from domain.model.execution import Execution, ExecutionStatus, TaskExecutionStatus
 from domain.model.identity import DEFAULT_TENANT
+from domain.model.model import Tier
+from domain.model.routing import QualityPreference
 from domain.model.team import Process
 from domain.ports import RunSink, TaskWork
 from domain.services.recorder import EventRecorder
 from domain.services.runs import BETWEEN_OUTPUTS, RunExecution, RunRules
 from persistence.engine import Database
 from tests.support.fakes import FakeHints, ScriptedRunner, Step, a_ledger_entry, a_team_with_tasks
+from tests.support.routes import FakeCatalogue, a_model, an_offer
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
 COMPLETED, FAILED, CANCELLED, SKIPPED, PENDING, RUNNING = (
@@ -60,12 +64,15 @@ def world(request: pytest.FixtureRequest) -> World:
 async def a_worker(world: World) -> AsyncIterator[Callable[..., Worker]]:
     recorders: list[EventRecorder] = []
 
-    def made(name: str = "w1", *, rules: RunRules = RULES, **script: Step) -> Worker:
+    def made(
+        name: str = "w1", *, rules: RunRules = RULES, models: FakeCatalogue | None = None, **script: Step
+    ) -> Worker:
         recorder = EventRecorder(world.store, FakeHints())
         recorder.start()
         recorders.append(recorder)
         runner = ScriptedRunner(**script)
-        return Worker(RunExecution(world.store, recorder, runner, name, rules), recorder, runner)
+        run = RunExecution(world.store, recorder, runner, models or FakeCatalogue(), name, rules)
+        return Worker(run, recorder, runner)
 
     yield made
     for recorder in recorders:
@@ -221,6 +228,51 @@ async def test_a_role_without_a_model_gets_the_default(world: World, a_worker: C
     assert (await world.tasks(execution.id))[0].model == "test/default"
 
 
+async def test_without_a_default_the_task_is_routed_by_preference_and_complexity(
+    world: World, a_worker: Callable[..., Worker]
+) -> None:
+    execution, tasks, snapshot = a_team_with_tasks("only")
+    tasks[0].quality_preference = QualityPreference.PREMIUM
+    await world.add(execution, tasks, snapshot)
+    models = [an_offer(a_model("openai/big", tier=Tier.PREMIUM)), an_offer(a_model("openai/good", tier=Tier.STANDARD))]
+    worker = a_worker(rules=RunRules(), models=FakeCatalogue(*models, failures=[Unavailable("away")]))
+
+    await worker(execution)
+
+    assert [work.model for work in worker.runner.works] == ["openai/good"]
+    assert (await world.tasks(execution.id))[0].model == "openai/good"
+
+
+async def test_a_task_that_no_model_can_be_found_for_fails_with_the_reason(
+    world: World, a_worker: Callable[..., Worker]
+) -> None:
+    execution = await queued(world, "first", "second")
+    worker = a_worker(rules=RunRules())
+
+    await worker(execution)
+
+    ended = await world.execution(execution.id)
+    assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.MODEL_UNAVAILABLE)
+    assert await statuses(world, execution) == [FAILED, SKIPPED]
+    assert worker.runner.names == []
+
+
+async def test_what_was_missing_of_a_budget_stands_on_task_execution_and_events(
+    world: World, a_worker: Callable[..., Worker]
+) -> None:
+    execution = await queued(world, "only")
+    shortfall = Shortfall(BudgetScope.TEAM, Decimal(5), Decimal("4.5"), Decimal(0), Decimal("0.75"))
+    failure = RunFailed(FailureCode.BUDGET_EXCEEDED, shortfall.message)
+    failure.shortfall = shortfall
+
+    await a_worker(only=failing(failure))(execution)
+
+    failed = [(await world.execution(execution.id)).failure, (await world.tasks(execution.id))[0].failure]
+    assert [each and each.budget for each in failed] == [shortfall, shortfall]
+    events = await world.events(execution.id)
+    assert only(events, TaskFailed).budget == only(events, ExecutionFailed).budget == shortfall
+
+
 async def test_a_failure_that_may_pass_is_tried_again(world: World, a_worker: Callable[..., Worker]) -> None:
     execution = await queued(world, "only", max_attempts=2)
     failure = RunFailed(FailureCode.MODEL_UNAVAILABLE, "busy", retryable=True)
@@ -297,7 +349,8 @@ async def test_an_end_that_cannot_be_stored_still_ends_the_execution() -> None:
         world.store.failures = [ValueError("as a group"), ValueError("alone"), ValueError("cleaned")]
         return "unstorable"
 
-    await RunExecution(world.store, recorder, ScriptedRunner(only=breaking), "w1", RULES)(DEFAULT_TENANT, execution.id)
+    run = RunExecution(world.store, recorder, ScriptedRunner(only=breaking), FakeCatalogue(), "w1", RULES)
+    await run(DEFAULT_TENANT, execution.id)
     await recorder.stop(1)
 
     ended = await world.execution(execution.id)
@@ -473,7 +526,7 @@ async def test_an_execution_whose_plan_cannot_be_read_fails(database: Database) 
     recorder = EventRecorder(world.store, FakeHints())
     runner = ScriptedRunner()
 
-    await RunExecution(world.store, recorder, runner, "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(DEFAULT_TENANT, execution.id)
 
     ended = await world.execution(execution.id)
     assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
@@ -487,7 +540,11 @@ async def test_what_is_claimed_while_the_worker_stops_is_not_begun(monkeypatch: 
     world = FakeWorld()
     execution = await queued(world, "only")
     recorder, runner, claiming = EventRecorder(world.store, FakeHints()), ScriptedRunner(), asyncio.Event()
-    run, claim, answered = RunExecution(world.store, recorder, runner, "w1", RULES), world.store.claim, asyncio.Event()
+    run, claim, answered = (
+        RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES),
+        world.store.claim,
+        asyncio.Event(),
+    )
 
     async def slow(*which: Any) -> Any:
         claiming.set()
@@ -521,7 +578,7 @@ async def test_a_run_whose_bookings_are_lost_fails_with_its_tasks_as_they_ended(
         return "done"
 
     runner = ScriptedRunner(only=unbookable)
-    await RunExecution(world.store, recorder, runner, "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(DEFAULT_TENANT, execution.id)
     await recorder.stop(1)
 
     ended = await world.execution(execution.id)

@@ -18,7 +18,7 @@ from tests.support.worlds import SqlWorld
 
 def running(runner: TaskRunner) -> RunnerSource:
     @asynccontextmanager
-    async def made(_: Settings) -> AsyncIterator[TaskRunner]:
+    async def made(_: Settings, __: Database) -> AsyncIterator[TaskRunner]:
         yield runner
 
     return made

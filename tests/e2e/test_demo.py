@@ -32,7 +32,8 @@ def test_the_demo_runs_a_team_of_three_to_the_end_and_leaves_nothing_running(dat
     ended = run_cli("demo", "--product", "a folding boat", data_dir=str(data_dir), simulated_delay_seconds="0")
 
     assert ended.returncode == 0, ended.stderr
-    assert "simulated model simulated/regatta" in ended.stdout
+    assert "each task is routed to a model that fits" in ended.stdout
+    assert "on simulated/" in ended.stdout
     assert ended.stdout.count(" begins “") == 3
     assert ended.stdout.count(" finished “") == 3
     assert "    | ## Summary (simulated)" in ended.stdout

@@ -151,9 +151,9 @@ def test_a_database_of_ones_own_is_migrated_by_command_only(database_server: Dat
 
     database_server.drop_database("external")
     assert refused.returncode == 1
-    assert refused.stderr == "regatta: the database is empty, needed is 0001: run `regatta migrate` first\n"
-    assert (migrated.returncode, migrated.stdout) == (0, "The database is at revision 0001, newly made.\n")
-    assert (again.returncode, again.stdout) == (0, "The database is at revision 0001.\n")
+    assert refused.stderr == "regatta: the database is empty, needed is 0002: run `regatta migrate` first\n"
+    assert (migrated.returncode, migrated.stdout) == (0, "The database is at revision 0002, newly made.\n")
+    assert (again.returncode, again.stdout) == (0, "The database is at revision 0002.\n")
     assert projects == []
     assert not (data_dir / "postgres").exists()
 

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from domain.errors import RunFailed, Unavailable
-from domain.events import ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted
+from domain.events import TERMINAL, ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted
+from domain.model.budget import BudgetScope
 from domain.model.execution import TASK_FINAL, Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.identity import (
     DEFAULT_TENANT,
@@ -27,6 +28,7 @@ from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
 from domain.model.team import Team
 from domain.ports import Change, Claimed, Listener, Ownership, RunSink, TaskWork
+from tests.support.budgets import InMemoryBudgets, call_of
 
 
 class FakeHints:
@@ -85,7 +87,7 @@ class InMemoryRunStore:
     """The RunStore port, and as much of the Reader as feeds need.
 
     `failures` are raised by the next commits, one each; `commits` keeps the events of each group; `gate`, when set,
-    must be open for a commit to begin.
+    must be open for a commit to begin. `budgets` is the CallBudgets port on the same data.
     """
 
     def __init__(self) -> None:
@@ -93,10 +95,18 @@ class InMemoryRunStore:
         self.commits: list[list[ExecutionEvent]] = []
         self.reads: list[int] = []
         self.gate: asyncio.Event | None = None
+        self.budgets = InMemoryBudgets(self._is_owner)
         self._kept: dict[ExecutionId, _Stored] = {}
+
+    def _is_owner(self, owner: Ownership) -> bool:
+        kept = self._kept.get(owner.execution_id)
+        return kept is not None and kept.epoch == owner.epoch and not kept.execution.is_final
 
     def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
         self._kept[execution.id] = _Stored(execution, {task.id: task for task in tasks}, snapshot)
+        self.budgets.limit(BudgetScope.EXECUTION, execution.id, execution.max_budget)
+        for task in tasks:
+            self.budgets.limit(BudgetScope.TASK, task.id, task.max_budget)
 
     def append(self, execution_id: ExecutionId, *events: ExecutionEvent) -> None:
         """What another process wrote."""
@@ -129,10 +139,28 @@ class InMemoryRunStore:
             owner_epoch=kept.epoch,
             is_recovery=is_recovery,
         )
-        self.append(execution_id, started)
+        self.append(execution_id, started, *self._lost_calls(kept, execution_id))
         tasks = sorted((replace(task) for task in kept.tasks.values()), key=lambda task: task.position)
         ownership = Ownership(tenant_id, kept.execution.project_id, execution_id, kept.epoch)
         return Claimed(replace(kept.execution), tasks, kept.snapshot, ownership, self._spent(kept))
+
+    def _lost_calls(self, kept: _Stored, execution_id: ExecutionId) -> list[ExecutionEvent]:
+        entries, known = self.budgets.lost_of(execution_id, kept.epoch), set(self.budgets.ledger)
+        warned = self._book(entries, {entry.id for entry in entries})
+        calls = [call_of(entry) for entry in entries if entry.id not in known]
+        return [*calls, *(warning for _, warning in warned)]
+
+    def _book(self, entries: Sequence[LedgerEntry], telling: set[UUID]) -> Sequence[tuple[UUID, ExecutionEvent]]:
+        fresh = {entry.id: entry for entry in entries if entry.id not in self.budgets.ledger}
+        warned = self.budgets.book(entries, telling)
+        for entry in fresh.values():
+            self._kept[entry.execution_id].ledger.append(entry)
+        return warned
+
+    async def settle_lost(self, limit: int) -> int:
+        entries = self.budgets.expired(limit)
+        self._book(entries, set())
+        return len(entries)
 
     def _spent(self, kept: _Stored) -> dict[TaskExecutionId, Usage]:
         spent: dict[TaskExecutionId, Usage] = {}
@@ -160,12 +188,18 @@ class InMemoryRunStore:
         else:
             ended, rest = ExecutionStatus.FAILED, TaskExecutionStatus.SKIPPED
             code, message = failure.code, failure.message
-            over = ExecutionFailed(tenant_id=tenant_id, execution_id=execution_id, code=code, message=message)
-            kept.execution = replace(kept.execution, status=ended, failure_code=code, failure_message=message)
+            missing = failure.shortfall
+            over = ExecutionFailed(
+                tenant_id=tenant_id, execution_id=execution_id, code=code, message=message, budget=missing
+            )
+            details = missing.as_document() if missing else None
+            kept.execution = replace(
+                kept.execution, status=ended, failure_code=code, failure_message=message, failure_details=details
+            )
         kept.tasks = {
             key: task if task.status in TASK_FINAL else replace(task, status=rest) for key, task in kept.tasks.items()
         }
-        self.append(execution_id, over)
+        self.append(execution_id, *self._lost_calls(kept, execution_id), over)
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
         if self.gate is not None:
@@ -174,16 +208,27 @@ class InMemoryRunStore:
         if self.failures:
             raise self.failures.pop(0)
         self.commits.append([event for change in changes for event in change.events])
-        return [self._accept(change) for change in changes]
+        return [self._write(change) for change in changes]
 
-    def _accept(self, change: Change) -> bool:
+    def _write(self, change: Change) -> bool:
         kept = self._kept[change.ownership.execution_id]
-        kept.ledger += [entry for entry in change.ledger if entry not in kept.ledger]
+        first = change.events[0] if change.events else None
+        if first is not None and any(event is first for event in kept.events):
+            return True  # an earlier attempt was committed after all
+        is_accepted = self._accept(change, kept)
+        warned = self._book(change.ledger, {entry.id for entry in change.ledger} if is_accepted else set())
+        if is_accepted:
+            events, end = change.events, bool(change.events) and isinstance(change.events[-1], TERMINAL)
+            place = len(events) - end
+            warnings = [warning for _, warning in warned]
+            self.append(change.ownership.execution_id, *events[:place], *warnings, *events[place:])
+        return is_accepted
+
+    def _accept(self, change: Change, kept: _Stored) -> bool:
         if change.ownership.epoch != kept.epoch:
             return False
         if change.execution is not None and kept.execution.status is not change.expected:
             return False
-        self.append(change.ownership.execution_id, *change.events)
         kept.tasks.update({task.id: replace(task) for task in change.task_executions})
         if change.execution is not None:
             kept.execution = replace(change.execution)

@@ -54,11 +54,16 @@ Json: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts to report; `cached` is the part of `prompt` that a provider's cache answered."""
+    """Token counts to report.
+
+    `cached` is the part of `prompt` that a provider's cache answered, `reasoning` the part of `completion` that the
+    model only thought.
+    """
 
     prompt: int
     completion: int
     cached: int = 0
+    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +104,12 @@ class ToolCalls(Delayed):
 
 @dataclass(frozen=True, slots=True)
 class Status(Delayed):
-    """An HTTP error; without a body, one in OpenAI's shape. `retry_after` is in seconds."""
+    """An HTTP error; without a body, one in OpenAI's shape. `retry_after` is in seconds, or a date."""
 
     code: int
     body: Json | str | None = None
-    retry_after: float | None = None
+    retry_after: float | str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,7 +519,7 @@ def _plan(  # noqa: PLR0911 - a table: one line per kind of answer
         case ToolCalls():
             return _plan_tool_calls(answer.calls, answer.usage, request, next_id)
         case Status():
-            return _at_once(_error_response(answer.code, body=answer.body, retry_after=answer.retry_after))
+            return _at_once(_error_response(answer.code, body=answer.body, extra=_headers(answer)))
         case Garbage():
             return _plan_garbage(answer, request)
         case HangUp():
@@ -618,15 +624,18 @@ def _response(code: int, body: bytes, extra: bytes = b"") -> bytes:
     return head % (code, reason, len(body), extra) + body
 
 
-def _error_response(
-    code: int, message: str = "", *, body: Json | str | None = None, retry_after: float | None = None
-) -> bytes:
+def _headers(answer: Status) -> bytes:
+    wait = answer.retry_after
+    said = () if wait is None else (("retry-after", f"{wait:g}" if isinstance(wait, float | int) else wait),)
+    return "".join(f"{name}: {value}\r\n" for name, value in (*said, *answer.headers)).encode()
+
+
+def _error_response(code: int, message: str = "", *, body: Json | str | None = None, extra: bytes = b"") -> bytes:
     if body is None:
         text = message or f"Scripted {code}"
         body = {"error": {"message": text, "type": "scripted", "param": None, "code": str(code)}}
     data = body.encode() if isinstance(body, str) else orjson.dumps(body)
-    wait = b"" if retry_after is None else f"retry-after: {retry_after:g}\r\n".encode()
-    return _response(code, data, wait)
+    return _response(code, data, extra)
 
 
 def _completion(request: Request, message: Json, finish_reason: str, usage: Usage) -> bytes:
@@ -667,6 +676,7 @@ def _usage_json(usage: Usage) -> Json:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
 
 

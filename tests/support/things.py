@@ -13,13 +13,14 @@ from persistence.tables import metadata
 from resolvers.node_ids import node_id
 from tests.support.graphql import Graph
 
-KINDS = ("Project", "Team", "Role", "Task", "Tool", "Execution", "TaskExecution", "TeamRevision")
+KINDS = ("Project", "Team", "Role", "Task", "Tool", "Model", "Execution", "TaskExecution", "TeamRevision")
 
 
 async def one_of_each(graph: Graph) -> dict[str, str]:
     """Global ids by kind: a team that was kicked off, its parts, and what its execution consists of."""
     project_id = await graph.project()
     tool = await graph.make("Tool", projectId=project_id, name="Sums", kind="CALCULATOR")
+    model = await graph.make("Model", name=f"openai/own-{uuid4()}", tier="STANDARD")
     team_id = await graph.team(project_id)
     role_id = await graph.role(team_id, toolIds=[tool["id"]])
     task_id = await graph.task(team_id, roleId=role_id)
@@ -33,6 +34,7 @@ async def one_of_each(graph: Graph) -> dict[str, str]:
         "Role": role_id,
         "Task": task_id,
         "Tool": str(tool["id"]),
+        "Model": str(model["id"]),
         "Execution": execution_id,
         "TaskExecution": data["execution"]["taskExecutions"][0]["id"],
         "TeamRevision": data["execution"]["revision"]["id"],

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Protocol
+from uuid import UUID
 
 from domain.events import ExecutionEvent
+from domain.model.budget import Budget, BudgetScope
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import DEFAULT_TENANT, ExecutionId
+from domain.model.ledger import LedgerEntry
 from domain.model.project import Project
 from domain.model.revision import TeamSnapshot, encode
-from domain.ports import RunStore
+from domain.ports import CallBudgets, RunStore
+from persistence.call_budgets import SqlCallBudgets
 from persistence.engine import Database
 from persistence.reader import SqlReader
 from persistence.run_store import SqlRunStore
@@ -22,6 +27,8 @@ class World(Protocol):
 
     @property
     def store(self) -> RunStore: ...
+    @property
+    def budgets(self) -> CallBudgets: ...
 
     async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None: ...
 
@@ -35,10 +42,23 @@ class World(Protocol):
 
     async def move(self, execution: Execution, status: ExecutionStatus) -> None: ...
 
+    async def limit(self, scope: BudgetScope, identifier: UUID, amount: Decimal | None) -> None:
+        """Set or take away the limit of a budget."""
+        ...
+
+    async def budget(self, scope: BudgetScope, identifier: UUID) -> Budget:
+        """The budget in its present period."""
+        ...
+
+    async def ledger(self, execution_id: ExecutionId) -> Sequence[LedgerEntry]:
+        """The entries of the execution, by id."""
+        ...
+
 
 class FakeWorld:
     def __init__(self) -> None:
         self.store = InMemoryRunStore()
+        self.budgets = self.store.budgets
 
     async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
         self.store.add(execution, tasks, snapshot)
@@ -58,10 +78,20 @@ class FakeWorld:
     async def move(self, execution: Execution, status: ExecutionStatus) -> None:
         self.store.move(execution.id, status)
 
+    async def limit(self, scope: BudgetScope, identifier: UUID, amount: Decimal | None) -> None:
+        self.budgets.limit(scope, identifier, amount)
+
+    async def budget(self, scope: BudgetScope, identifier: UUID) -> Budget:
+        return self.budgets.state(scope, identifier)
+
+    async def ledger(self, execution_id: ExecutionId) -> Sequence[LedgerEntry]:
+        return sorted(self.store.kept(execution_id).ledger, key=lambda entry: entry.id)
+
 
 class SqlWorld:
     def __init__(self, database: Database) -> None:
         self.store = SqlRunStore(database.pool)
+        self.budgets = SqlCallBudgets(database.pool)
         self.reader = SqlReader(database.pool)
         self.units = SqlUnitsOfWork(database.engine)
 
@@ -95,3 +125,22 @@ class SqlWorld:
             current = await unit.executions.lock(execution.id)
             await unit.executions.save(replace(current, status=status), current.status)
             await unit.commit()
+
+    async def limit(self, scope: BudgetScope, identifier: UUID, amount: Decimal | None) -> None:
+        await self.reader.pool.execute(_LIMIT[scope], amount, identifier)
+
+    async def budget(self, scope: BudgetScope, identifier: UUID) -> Budget:
+        return (await self.reader.budgets(DEFAULT_TENANT, scope, [identifier]))[identifier]
+
+    async def ledger(self, execution_id: ExecutionId) -> Sequence[LedgerEntry]:
+        found = await self.reader.children(LedgerEntry, DEFAULT_TENANT, "execution_id", [execution_id], ["id"])
+        return found.get(execution_id, [])
+
+
+_LIMIT = {
+    BudgetScope.TENANT: "UPDATE tenant SET monthly_budget = $1 WHERE id = $2",
+    BudgetScope.PROJECT: "UPDATE project SET monthly_budget = $1 WHERE id = $2",
+    BudgetScope.TEAM: "UPDATE team SET monthly_budget = $1 WHERE id = $2",
+    BudgetScope.EXECUTION: "UPDATE execution SET max_budget = $1 WHERE id = $2",
+    BudgetScope.TASK: "UPDATE task_execution SET max_budget = $1 WHERE id = $2",
+}

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from app.demo_view import LiveView, PlainView, introduction, line_of, money, summary, view_for
+from app.demo_view import ROUTED, LiveView, PlainView, introduction, line_of, money, summary, view_for
 
 EXECUTION: dict[str, Any] = {
     "status": "COMPLETED",
@@ -141,6 +141,7 @@ def test_a_real_model_is_not_called_simulated() -> None:
     assert "simulated" not in introduction("openai/gpt")
     assert "model" not in introduction(None)
     assert "simulated model" in introduction("simulated/regatta")
+    assert "routed" in introduction(ROUTED)
 
 
 def test_amounts_keep_all_their_digits_and_no_needless_zeros() -> None:
@@ -158,3 +159,12 @@ def test_one_call_is_no_plural() -> None:
 
 def test_events_without_news_have_no_line() -> None:
     assert line_of({"__typename": "ModelCalled", "role": None}) is None
+
+
+def test_a_tasks_first_call_says_which_model_it_is_given_and_why() -> None:
+    decision = {"model": "test/model", "reason": "FAST and SIMPLE ask for LOCAL."}
+
+    first = line_of(_event("RoutingDecided", call=1, decision=decision))
+
+    assert first == "Copywriter is given test/model: FAST and SIMPLE ask for LOCAL."
+    assert line_of(_event("RoutingDecided", call=2, decision=decision)) is None

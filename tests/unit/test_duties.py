@@ -30,7 +30,7 @@ class NoWorkers:
 
 
 def duties(store: InMemoryRunStore, queue: Queue) -> Duties:
-    parts: list[Any] = [store, NoWorkers(), queue, None, None]
+    parts: list[Any] = [store, NoWorkers(), queue, None, None, None]
     return Duties("w1", *parts)
 
 

@@ -93,7 +93,7 @@ async def test_rules_go_before_the_script_and_the_script_before_the_default(
 async def test_a_stream_has_the_pieces_and_usage_only_where_asked(
     server: ModelServer, client: httpx.AsyncClient
 ) -> None:
-    usage = Usage(prompt=7, completion=3, cached=2)
+    usage = Usage(prompt=7, completion=3, cached=2, reasoning=1)
     server.default = Text("abcdef", usage, chunks=3, chunk_delay=0.001)
 
     plain = events_of(await ask(client, stream=True))
@@ -108,6 +108,7 @@ async def test_a_stream_has_the_pieces_and_usage_only_where_asked(
         "completion_tokens": 3,
         "total_tokens": 10,
         "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 1},
     }
 
 

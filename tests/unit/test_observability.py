@@ -6,19 +6,21 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from app.observability import configure_logging
 
 
 @pytest.fixture(autouse=True)
 def _loggers_as_they_were() -> Iterator[None]:
-    names = ("", "dbos")
+    names = ("", "dbos", "mcp")
     before = [(logging.getLogger(name), dict(logging.getLogger(name).__dict__)) for name in names]
     with warnings.catch_warnings():
         yield
     for logger, attributes in before:
         logger.handlers, logger.level = attributes["handlers"], attributes["level"]
         logger.propagate, logger.filters = attributes["propagate"], []
+    structlog.reset_defaults()
 
 
 def test_dbos_has_one_line_for_each_warning_without_its_driver_s_explanations(
@@ -42,3 +44,11 @@ def test_the_warnings_of_libraries_about_each_other_are_left_out() -> None:
         warnings.warn("Something else", UserWarning, stacklevel=1)
 
     assert [str(each.message) for each in caught] == ["Something else"]
+
+
+def test_what_mcp_servers_sent_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("debug", "json")
+
+    logging.getLogger("mcp.client.streamable_http").error("Raw result: Bearer secret")
+
+    assert capsys.readouterr().err == ""

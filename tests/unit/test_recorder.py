@@ -12,6 +12,7 @@ from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Change, Claimed, Ownership, TaskWork, execution_topic, project_topic
 from domain.services.recorder import EventRecorder, storable
 from tests.support.fakes import FakeHints, InMemoryRunStore, a_ledger_entry, a_team_with_tasks, unavailable
+from tests.support.routes import a_route
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ async def test_a_change_that_cannot_be_stored_fails_alone(store: InMemoryRunStor
 
 async def a_booking_that_is_lost(claimed: Claimed, store: InMemoryRunStore, recorder: EventRecorder) -> None:
     task, role = claimed.tasks[0], claimed.snapshot.roles[0]
-    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", "m", 5, 10.0)
+    work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", a_route("test/m"), 5, 10.0)
     store.failures = [ValueError("secret text")] * 3
     recorder.sink(claimed.ownership).book(a_ledger_entry(work), a_tool_call(claimed.ownership, "paid"))
     await recorder.flush(1)

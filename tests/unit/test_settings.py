@@ -2,6 +2,7 @@
 
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from app.settings import (
     load,
     unknown_variables,
 )
+from domain.model.availability import PriceRule
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +34,8 @@ def test_without_any_variable_everything_has_a_default() -> None:
 
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.database_url is None
-    assert settings.model == "simulated/regatta"
-    assert settings.is_simulated
+    assert settings.model is None
+    assert settings.price_rule == PriceRule()
     assert settings.files_path == Path(".regatta/files")
 
 
@@ -53,7 +55,7 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load()
 
     assert settings.broadcast_url is None
-    assert settings.model == "simulated/regatta"
+    assert settings.model is None
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,3 +285,20 @@ def test_the_model_is_one_that_may_be_called(model: str) -> None:
 
 def test_the_model_may_be_a_bare_name() -> None:
     assert load(model="gpt-4o-mini").model == "gpt-4o-mini"
+
+
+@pytest.mark.parametrize(("text", "price"), [("refuse", None), ("15", Decimal(15)), ("0.5", Decimal("0.5"))])
+def test_a_model_without_a_price_is_refused_or_booked_at_one(
+    monkeypatch: pytest.MonkeyPatch, text: str, price: Decimal | None
+) -> None:
+    monkeypatch.setenv("REGATTA_UNKNOWN_PRICE", text)
+
+    assert load().price_rule == PriceRule(price)
+
+
+@pytest.mark.parametrize("text", ["free", "-1", "NaN", "1e99"])
+def test_a_price_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("REGATTA_UNKNOWN_PRICE", text)
+
+    with pytest.raises(BadSettings, match="REGATTA_UNKNOWN_PRICE should be `refuse`, or dollars per million"):
+        load()

@@ -181,3 +181,17 @@ async def test_other_tools_and_dates_are_left_alone() -> None:
 
     assert unmarked(searched.choices[0].message.content) == []
     assert unmarked(reported.choices[0].message.content) == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_has_to_hold_a_schema_is_an_example(*, stream: bool) -> None:
+    schema = {"type": "object", "properties": {"ships": {"type": "integer", "minimum": 3}}, "required": ["ships"]}
+    form = {"type": "json_schema", "json_schema": {"name": "output", "schema": schema, "strict": False}}
+    call: dict[str, Any] = {"model": "simulated/regatta", "messages": a_prompt(), "response_format": form}
+
+    if stream:
+        answer = "".join((await streamed(**call))[0])
+    else:
+        answer = (await litellm.acompletion(**call)).choices[0].message.content
+
+    assert answer == '{"ships": 3}'

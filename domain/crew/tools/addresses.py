@@ -67,7 +67,7 @@ class AddressGuard:
         Raises:
             ToolFault: the scheme is another one than http(s), the name does not resolve, or an address is private.
         """
-        host = url.host.lower().rstrip(".")
+        host = _name_in(url)
         if url.scheme not in _SCHEMES or not host:
             raise ToolFault("only http and https addresses can be opened.")
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -82,7 +82,6 @@ class AddressGuard:
 
     def pinned(self, request: httpx.Request) -> httpx.Request:
         """The request, to be sent to the checked address under its own name."""
-        host = request.url.host
         address = self.checked_address(request.url)
         headers = httpx.Headers(request.headers)
         headers["host"] = request.url.netloc.decode()
@@ -91,8 +90,17 @@ class AddressGuard:
             request.url.copy_with(host=address),
             headers=headers,
             stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": host},
+            extensions={**request.extensions, "sni_hostname": _name_in(request.url)},
         )
+
+
+def guarded_client(guard: AddressGuard, timeout_seconds: float) -> httpx.AsyncClient:
+    """A client for addresses that tenants name: each connection is checked, no redirect is followed, no proxy is used.
+
+    A request raises ToolFault for an address that is not public, from inside httpx: look for it in the causes too.
+    """
+    transport = AsyncGuardedTransport(guard)
+    return httpx.AsyncClient(transport=transport, timeout=timeout_seconds, follow_redirects=False, trust_env=False)
 
 
 def _host_and_port(entry: str) -> tuple[str, int | None]:
@@ -101,6 +109,11 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
     has_port = port.isascii() and port.isdecimal() and (":" not in host or host.endswith("]"))
     name = host if has_port else entry
     return name.removeprefix("[").removesuffix("]").rstrip("."), int(port) if has_port else None
+
+
+def _name_in(url: httpx.URL) -> str:
+    """The host as DNS and certificates know it: in ASCII, for Python would encode some letters as another name."""
+    return url.raw_host.decode("ascii").lower().rstrip(".")
 
 
 def _resolve(host: str, port: int) -> list[Address]:
@@ -116,19 +129,32 @@ class GuardedTransport(httpx.HTTPTransport):
     """A blocking transport that asks the guard before each request, redirected ones included."""
 
     def __init__(self, guard: AddressGuard) -> None:
-        super().__init__(trust_env=False)
+        # No connection is used twice: behind a redirect, it may have been opened for another name at the same address.
+        super().__init__(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         self._guard = guard
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return super().handle_request(self._guard.pinned(request))
 
 
-class AsyncGuardedTransport(httpx.AsyncHTTPTransport):
-    """The same for a loop; names are resolved in a thread."""
+class AsyncGuardedTransport(httpx.AsyncBaseTransport):
+    """The same for a loop; names are resolved in a thread.
+
+    Each name has connections of its own: httpx knows only addresses here, and the certificate of one that is reused
+    was checked for the name for which it was opened. Meant for one server, so there are few.
+    """
 
     def __init__(self, guard: AddressGuard) -> None:
-        super().__init__(trust_env=False)
         self._guard = guard
+        self._by_name: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await super().handle_async_request(await asyncio.to_thread(self._guard.pinned, request))
+        pinned = await asyncio.to_thread(self._guard.pinned, request)
+        name = _name_in(request.url)
+        if name not in self._by_name:
+            self._by_name[name] = httpx.AsyncHTTPTransport(trust_env=False)
+        return await self._by_name[name].handle_async_request(pinned)
+
+    async def aclose(self) -> None:
+        for transport in self._by_name.values():
+            await transport.aclose()

@@ -61,8 +61,8 @@ def _file_writer(tool: Tool, settings: ToolSettings, session: TaskSession) -> It
     yield tool.name, _described(tool, files.WRITE_DESCRIPTION), files.WriteArguments, project.write
 
 
-def _mcp_server(tool: Tool, settings: ToolSettings, _: TaskSession) -> Iterator[_Parts]:
-    for offered in McpServer.of(tool, settings).tools():
+def _mcp_server(tool: Tool, settings: ToolSettings, session: TaskSession) -> Iterator[_Parts]:
+    for offered in McpServer.of(tool, settings, session.secret_of(tool)).tools():
         yield offered.name, offered.description, offered.arguments, offered.act
 
 

@@ -5,6 +5,7 @@ between calls of one session is not served well, and a broken session never outl
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from domain.crew.tools.settings import ToolSettings
 from domain.crew.tools.watched import ToolFault
 from domain.errors import FailureCode, RunFailed
 from domain.model.tool import Tool
+from domain.ports import ToolSecret
 
 T = TypeVar("T")
 MAX_TOOLS: Final = 50
@@ -51,9 +53,10 @@ class McpServer:
     url: str
     transport: str
     settings: ToolSettings
+    secret: ToolSecret | None = None
 
     @classmethod
-    def of(cls, tool: Tool, settings: ToolSettings) -> "McpServer":
+    def of(cls, tool: Tool, settings: ToolSettings, secret: ToolSecret | None = None) -> "McpServer":
         """The server of a tool. Raises RunFailed with TOOL_FAILED when its url is none."""
         url = str(tool.configuration.get("url", ""))
         try:
@@ -62,17 +65,18 @@ class McpServer:
             message = f"The MCP server of the tool {tool.name!r} cannot be used: its url is no web address."
             raise RunFailed(FailureCode.TOOL_FAILED, message) from error
         otherwise = SSE if path.rstrip("/").endswith("/sse") else "streamable-http"
-        return cls(tool.name, url, str(tool.configuration.get("transport", otherwise)), settings)
+        return cls(tool.name, url, str(tool.configuration.get("transport", otherwise)), settings, secret)
 
     def tools(self) -> list[ServerTool]:
         """What the server offers. Raises RunFailed with TOOL_FAILED when it cannot be asked."""
         try:
             return [self._tool(listed) for listed in self._finished(self._list)[:MAX_TOOLS]]
         except ToolFault as fault:
-            message = f"The MCP server of the tool {self.name!r} cannot be used: {fault}"
+            message = f"The MCP server of the tool {self.name!r} cannot be used: {self._discreet(str(fault))}"
             raise RunFailed(FailureCode.TOOL_FAILED, message, retryable=True) from fault
 
     def _tool(self, listed: Listed) -> ServerTool:
+        listed = self._discreetly(listed)
         arguments = arguments_of(listed.name, listed.inputSchema)
         description = (listed.description or listed.name)[:MAX_DESCRIPTION]
 
@@ -121,7 +125,7 @@ class McpServer:
     async def _call(self, name: str, arguments: dict[str, Any], allowance: "_Allowance") -> str:
         async with self._session(allowance) as session:
             result = await session.call_tool(name, arguments)
-        texts = [str(getattr(part, "text", f"[{part.type}]")) for part in result.content]
+        texts = [self._discreet(str(getattr(part, "text", f"[{part.type}]"))) for part in result.content]
         if result.isError:
             raise ToolFault("\n".join(texts) or "the tool of the MCP server failed.")
         return "\n".join(texts)
@@ -157,12 +161,32 @@ class McpServer:
         auth: httpx.Auth | None = None,
     ) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            transport=_BoundedTransport(AddressGuard(self.settings.allowed_private_hosts), allowance),
+            transport=_BoundedTransport(AddressGuard(self.settings.allowed_private_hosts), allowance, self.secret),
             headers={**(headers or {}), "accept-encoding": "identity"},  # what is packed is larger than it seems
             timeout=timeout or self.settings.timeout_seconds,
             auth=auth,
             trust_env=False,
         )
+
+    def _discreetly(self, listed: Listed) -> Listed:
+        if self.secret is None:
+            return listed
+        try:
+            return Listed.model_validate_json(self._discreet(listed.model_dump_json()))
+        except ValueError as error:
+            raise ToolFault("what it says of its tools cannot be read.") from error
+
+    def _discreet(self, text: str) -> str:
+        """The text of a server without our secret, should it repeat that: texts go to the model and into events."""
+        whole = self.secret.secret if self.secret else ""
+        for part in (whole, *sorted(whole.split(), key=len, reverse=True)):
+            if len(part) >= _TELLING:
+                text = text.replace(part, "…").replace(json.dumps(part)[1:-1], "…")
+        return text
+
+
+_TELLING: Final = 8
+"""So much of a secret tells something: shorter parts, like “Bearer”, are words that any text may have."""
 
 
 class _Allowance:
@@ -192,13 +216,17 @@ _Work: TypeAlias = Callable[[_Allowance], Coroutine[Any, Any, T]]
 
 
 class _BoundedTransport(AsyncGuardedTransport):
-    """A guarded transport that brings in no more than it is allowed to."""
+    """A guarded transport that brings in no more than it is allowed to, and sends a secret to its own origin alone."""
 
-    def __init__(self, guard: AddressGuard, allowance: _Allowance) -> None:
+    def __init__(self, guard: AddressGuard, allowance: _Allowance, secret: ToolSecret | None) -> None:
         super().__init__(guard)
         self._allowance = allowance
+        self._secret = secret
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        # Here and not on the client, which would take it along to wherever it is sent next.
+        if self._secret and _origin(request.url) == _origin(httpx.URL(self._secret.url)):
+            request.headers[self._secret.header] = self._secret.secret
         response = await super().handle_async_request(request)
         if isinstance(response.stream, httpx.AsyncByteStream):
             response.stream = _BoundedStream(response.stream, self._allowance)
@@ -220,6 +248,10 @@ class _BoundedStream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port  # None: the scheme's own, which httpx leaves out
 
 
 def _plain(value: Any) -> Any:

@@ -1,17 +1,21 @@
 """Kickoffs: what a queued execution is made of, when one is refused, and that a key starts one only once."""
 
 import asyncio
+import hashlib
+import json
 from typing import Any
 
 import pytest
 
 from domain.errors import Unavailable
+from resolvers.node_ids import parse_node_id
 from tests.support.graphql import Graph
 from tests.support.things import nothing_written
 
 EXECUTION = """
     execution { id status allowedTransitions canCancel isFinal inputs output failure { code } startedBy
-        configuration { maxIterations executionTimeoutSeconds taskTimeoutSeconds }
+        configuration { maxIterations executionTimeoutSeconds taskTimeoutSeconds
+            qualityPreference maxBudget { amount currency } maxTaskBudget { amount } }
         timing { startedAt finishedAt queueWaitSeconds durationSeconds } cancelRequestedAt
         usage { calls totalTokens cost { amount currency } } revision { number }
         taskExecutions { name description expectedOutput position status roleTitle attempts maxAttempts model output }
@@ -51,7 +55,14 @@ async def test_a_kickoff_queues_the_tasks_in_their_order_with_placeholders_fille
         "output": None,
         "failure": None,
         "startedBy": None,
-        "configuration": {"maxIterations": 9, "executionTimeoutSeconds": 1800.0, "taskTimeoutSeconds": 60.0},
+        "configuration": {
+            "maxIterations": 9,
+            "executionTimeoutSeconds": 1800.0,
+            "taskTimeoutSeconds": 60.0,
+            "qualityPreference": "BALANCED",
+            "maxBudget": None,
+            "maxTaskBudget": None,
+        },
         "timing": {"startedAt": None, "finishedAt": None, "queueWaitSeconds": None, "durationSeconds": None},
         "cancelRequestedAt": None,
         "usage": {"calls": 0, "totalTokens": 0, "cost": {"amount": "0", "currency": "USD"}},
@@ -70,6 +81,20 @@ async def test_a_kickoff_queues_the_tasks_in_their_order_with_placeholders_fille
             "nodes": [{"__typename": "ExecutionQueued", "sequence": 1, "cursor": "e1", "type": "ExecutionQueued"}]
         },
     }
+
+
+async def test_an_execution_keeps_the_preference_and_the_budgets_that_were_asked_for(graph: Graph) -> None:
+    given = {"qualityPreference": "PREMIUM", "maxBudget": "10.50", "maxTaskBudget": 0.1}
+
+    payload = await graph.mutate("kickoffTeam", EXECUTION, teamId=await graph.ready_team(), **given)
+
+    asked_for = {
+        "qualityPreference": "PREMIUM",
+        "maxBudget": {"amount": "10.5", "currency": "USD"},
+        "maxTaskBudget": {"amount": "0.1"},
+    }
+    assert payload["errors"] == []
+    assert payload["execution"]["configuration"].items() >= asked_for.items()
 
 
 async def test_a_team_without_tasks_gets_one_per_active_role(graph: Graph) -> None:
@@ -212,8 +237,39 @@ async def test_the_same_key_and_input_give_the_first_execution_again(graph: Grap
     assert again == first
 
 
+async def test_an_amount_written_in_another_way_is_the_same_input(graph: Graph) -> None:
+    team_id = await graph.ready_team()
+    first = await graph.kickoff(team_id, idempotencyKey="k", maxBudget="1.0", maxTaskBudget="100", inputs={})
+
+    for amounts in (("1.00", "1e2"), ("1", "100.0"), (1.0, 100)):
+        async with nothing_written(graph):
+            given = {"maxBudget": amounts[0], "maxTaskBudget": amounts[1], "qualityPreference": "BALANCED"}
+            again = await graph.kickoff(team_id, idempotencyKey="k", **given)
+        assert again == first
+
+
+async def test_a_key_from_before_budgets_could_be_given_is_still_known(graph: Graph) -> None:
+    team_id = await graph.ready_team()
+    first = await graph.kickoff(team_id, idempotencyKey="k")
+    asked: list[Any] = ["kickoffTeam", str(parse_node_id(team_id)[1]), {}, None, None, None]
+
+    kept = await graph.container.database.pool.fetchval("SELECT request_hash FROM idempotency_key")
+
+    assert kept == hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    assert await graph.kickoff(team_id, idempotencyKey="k") == first
+
+
 @pytest.mark.parametrize(
-    "other", [{"inputs": {"a": 2}}, {"maxIterations": 1}, {"executionTimeoutSeconds": 9.0}, {"taskTimeoutSeconds": 9.0}]
+    "other",
+    [
+        {"inputs": {"a": 2}},
+        {"maxIterations": 1},
+        {"executionTimeoutSeconds": 9.0},
+        {"taskTimeoutSeconds": 9.0},
+        {"qualityPreference": "FAST"},
+        {"maxBudget": "0"},
+        {"maxTaskBudget": "0"},
+    ],
 )
 async def test_the_same_key_with_another_input_is_a_conflict(graph: Graph, other: dict[str, Any]) -> None:
     team_id = await graph.ready_team()

@@ -20,7 +20,10 @@ def _positions(own: Ids) -> dict[str, tuple[str, list[str], Callable[[str], dict
         found[f"update{kind}"] = (kind, ["id"], lambda it: {"id": it, "version": 1, "description": "x"})
         for action in ("duplicate", "archive", "restore"):
             found[f"{action}{kind}"] = (kind, ["id"], lambda it: {"id": it})
+    for action in ("archiveModel", "restoreModel"):
+        found[action] = ("Model", ["id"], lambda it: {"id": it})
     return found | {
+        "updateModel": ("Model", ["id"], lambda it: {"id": it, "version": 1, "isEnabled": False}),
         "createTeam": ("Project", ["projectId"], lambda it: {"projectId": it, "name": "Other"}),
         "createTool": ("Project", ["projectId"], lambda it: {"projectId": it, "name": "Other", "kind": "CALCULATOR"}),
         "createRole": ("Team", ["teamId"], lambda it: {"teamId": it, "title": "Other"}),
@@ -94,6 +97,7 @@ async def test_malformed_ids_are_not_found_anywhere(graph: Graph) -> None:
 async def test_ids_of_another_kind_are_not_found_anywhere(graph: Graph) -> None:
     own = await one_of_each(graph)
     other = {"Project": "Team", "Team": "Project", "Role": "Task", "Task": "Role", "Tool": "Role", "Execution": "Team"}
+    other["Model"] = "Tool"
 
     assert await _answers(graph, own, lambda kind: own[other[kind]]) == _not_found(own)
 

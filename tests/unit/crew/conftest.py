@@ -18,6 +18,7 @@ environment.prepare(Path(_STORAGE))
 from domain.crew.models import LiteLLMClient  # noqa: E402 - crewai and litellm come after `prepare`
 from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
 from domain.crew.tools import ToolSettings  # noqa: E402 - same
+from domain.crew.tools.addresses import AddressGuard  # noqa: E402 - same
 from domain.events import ExecutionEvent  # noqa: E402 - same
 from domain.model.execution import TaskExecution  # noqa: E402 - same
 from domain.model.identity import (  # noqa: E402 - same
@@ -30,9 +31,10 @@ from domain.model.identity import (  # noqa: E402 - same
 from domain.model.ledger import LedgerEntry  # noqa: E402 - same
 from domain.model.role import Role  # noqa: E402 - same
 from domain.model.tool import Tool, ToolKind  # noqa: E402 - same
-from domain.ports import ModelAnswer, ModelRequest, Ownership, TaskWork  # noqa: E402 - same
-from domain.services.model_gateway import LedgeredGateway  # noqa: E402 - same
+from domain.ports import Ownership, TaskWork  # noqa: E402 - same
+from domain.services.model_gateway import GatewayRules, RoutedGateway  # noqa: E402 - same
 from tests.support.model_server import ModelServer  # noqa: E402 - same
+from tests.support.routes import MODEL, EndlessBudgets, a_model, a_route  # noqa: E402 - same
 
 K = TypeVar("K", bound=ExecutionEvent)
 LOOPBACK = frozenset({"127.0.0.1"})
@@ -52,6 +54,9 @@ class Journal:
         self.entries.append(entry)
         self.events.append(event)
 
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+        self.book(entry, event)
+
     def of(self, kind: type[K]) -> list[K]:
         return [event for event in self.events if isinstance(event, kind)]
 
@@ -62,7 +67,7 @@ class Stage:
 
     server: ModelServer
     client: LiteLLMClient
-    gateway: LedgeredGateway
+    gateway: RoutedGateway
     runner: CrewTaskRunner
     journal: Journal
 
@@ -75,20 +80,22 @@ class Stage:
         return [str(message["content"]) for message in self.server.requests[-1].messages if message["role"] == "tool"]
 
 
-def work_for(*, tools: Sequence[Tool] = (), role: dict[str, Any] | None = None, **more: Any) -> TaskWork:
+def work_for(
+    *, tools: Sequence[Tool] = (), role: dict[str, Any] | None = None, model: str = MODEL, **more: Any
+) -> TaskWork:
     team, execution = TeamId(new_id()), ExecutionId(new_id())
     who = Role(
         DEFAULT_TENANT, team, **{"title": "Analyst", "goals": ["Find out"], "backstory": "Curious", **(role or {})}
     )
     texts: dict[str, Any] = {"description": "Look into it.", "expected_output": "A sentence."}
-    texts |= {name: more.pop(name) for name in tuple(more) if name in texts}
+    texts |= {name: more.pop(name) for name in tuple(more) if name in {*texts, "output_schema"}}
     task = TaskExecution(
         DEFAULT_TENANT, execution, 0, "Look", role_id=who.id, role_title=who.title, attempts=1, **texts
     )
     ownership = Ownership(DEFAULT_TENANT, ProjectId(new_id()), execution, 1)
     defaults: dict[str, Any] = {
         "context": "",
-        "model": "openai/gpt-4o-mini",
+        "route": a_route(a_model(model), is_pinned=True),
         "max_iterations": 5,
         "timeout_seconds": 20,
     }
@@ -123,7 +130,7 @@ async def server() -> AsyncIterator[ModelServer]:
 async def client(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMClient]:
     monkeypatch.setenv("OPENAI_API_BASE", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    running = LiteLLMClient()
+    running = LiteLLMClient(AddressGuard(LOOPBACK))
     yield running
     await running.close()
 
@@ -142,9 +149,9 @@ def tool_settings(files_dir: Path) -> ToolSettings:
 async def stage(
     server: ModelServer, client: LiteLLMClient, journal: Journal, tool_settings: ToolSettings
 ) -> AsyncIterator[Stage]:
-    gateway = LedgeredGateway(client)
+    gateway = RoutedGateway(client, EndlessBudgets(), GatewayRules(attempts=1))
     loop = asyncio.get_running_loop()
-    runner = CrewTaskRunner(gateway, loop, threads=4, client=client, tools=tool_settings)
+    runner = CrewTaskRunner(gateway, loop, threads=4, tools=tool_settings)
     yield Stage(server, client, gateway, runner, journal)
     runner.close()
 
@@ -157,37 +164,8 @@ def settings_of(stage: Stage) -> Iterator[Callable[..., None]]:
         stage.runner = CrewTaskRunner(
             stage.gateway,
             asyncio.get_running_loop(),
-            client=stage.client,
             tools=replace(ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5), **changes),
         )
 
     yield change
     stage.runner.close()
-
-
-@dataclass
-class FakeModel:
-    """A ModelClient that says what it is told, piece by piece, or fails; or hangs until it is cancelled."""
-
-    pieces: Sequence[str] = ("Hello",)
-    failure: Exception | None = None
-    hangs: bool = False
-    calls: int = 0
-
-    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
-        del request
-        self.calls += 1
-        for piece in self.pieces:
-            on_text(piece)
-        if self.hangs:
-            await asyncio.Event().wait()
-        if self.failure:
-            raise self.failure
-        return ModelAnswer("".join(self.pieces), prompt_tokens=7, completion_tokens=3)
-
-    def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
-        del request
-        return ModelAnswer(text, prompt_tokens=100, completion_tokens=len(text))
-
-    def provider_of(self, model: str) -> str:
-        return model.partition("/")[0]

@@ -1,13 +1,22 @@
 import asyncio
+import socket
 from decimal import Decimal
 from typing import Any
 
+import litellm
 import pytest
+from litellm.utils import get_optional_params
 
-from domain.crew.models import MAX_ANSWER_CHARACTERS, MAX_PIECE_CHARACTERS, LiteLLMClient
+from domain.crew.answers import MAX_ANSWER_CHARACTERS, MAX_PIECE_CHARACTERS
+from domain.crew.models import LiteLLMClient
+from domain.crew.prices import find_prices
 from domain.crew.simulated import register_simulated
+from domain.crew.tools.addresses import AddressGuard
 from domain.errors import FailureCode, RunFailed
 from domain.model.ledger import TokenSource
+from domain.model.model_names import PROVIDERS
+from domain.model.prices import SMALLEST, Prices, TokenCounts
+from domain.model.routing import Deployment
 from domain.ports import ModelRequest, ToolRequest
 from tests.support.model_server import (
     Answer,
@@ -21,6 +30,7 @@ from tests.support.model_server import (
     ToolCalls,
     Usage,
 )
+from tests.support.routes import a_deployment
 
 CALCULATOR = {
     "type": "function",
@@ -37,6 +47,11 @@ def a_request(**changes: Any) -> ModelRequest:
         "timeout_seconds": 5.0,
     }
     return ModelRequest(**{**defaults, **changes})
+
+
+def at(server: ModelServer) -> Deployment:
+    """The server as one of a tenant's own."""
+    return a_deployment(base_url=server.url)
 
 
 def nothing(_: str) -> None:
@@ -88,6 +103,14 @@ async def test_tools_are_passed_and_their_calls_put_together(server: ModelServer
     ]
 
 
+TOO_LONG = {
+    "error": {
+        "message": "This model's maximum context length is 128000 tokens. However, your messages have 200000.",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+}
 REFUSED, UNAVAILABLE = FailureCode.MODEL_REFUSED, FailureCode.MODEL_UNAVAILABLE
 INVALID, UNKNOWN = FailureCode.MODEL_ANSWER_INVALID, FailureCode.MODEL_UNKNOWN
 
@@ -101,22 +124,27 @@ INVALID, UNKNOWN = FailureCode.MODEL_ANSWER_INVALID, FailureCode.MODEL_UNKNOWN
         (Status(404), UNKNOWN, False),
         (Status(422), REFUSED, False),
         (Status(408), UNAVAILABLE, True),
+        (Status(400, TOO_LONG), REFUSED, False),
+        (Status(429), UNAVAILABLE, True),
         (Status(429, retry_after=1), UNAVAILABLE, True),
         (Status(500), UNAVAILABLE, True),
         (Status(503), UNAVAILABLE, True),
         (HangUp(), UNAVAILABLE, True),
         (HangUp(after_chunks=2), UNAVAILABLE, True),
+        (HangUp(after_chunks=2, tool="calculator"), UNAVAILABLE, True),
         (Garbage(), INVALID, True),
+        (Garbage("not even JSON"), INVALID, True),
         (Text(""), INVALID, True),
     ],
     ids=lambda value: repr(value)[:60],
 )
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 async def test_whatever_goes_wrong_is_typed_after_one_request(
-    server: ModelServer, client: LiteLLMClient, reply: Answer, code: FailureCode, *, retryable: bool
+    server: ModelServer, client: LiteLLMClient, reply: Answer, code: FailureCode, *, retryable: bool, is_own: bool
 ) -> None:
     server.script(reply)
 
-    failure = await the_failure(client, a_request())
+    failure = await the_failure(client, a_request(deployment=at(server) if is_own else None))
 
     assert (failure.code, failure.retryable) == (code, retryable)
     assert "secret" not in failure.message
@@ -135,13 +163,14 @@ async def test_an_empty_answer_is_billed_with_what_the_provider_counted(
     assert spent.cost == 1000 * Decimal("0.00000015") + 4096 * Decimal("0.0000006")
 
 
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 @pytest.mark.parametrize("tool", [None, "calculator"])
 async def test_an_answer_that_breaks_off_is_billed_with_what_was_written(
-    server: ModelServer, client: LiteLLMClient, tool: str | None
+    server: ModelServer, client: LiteLLMClient, tool: str | None, *, is_own: bool
 ) -> None:
     server.script(HangUp(after_chunks=2, content="x" * 4000, tool=tool))
 
-    spent = (await the_failure(client, a_request())).spent
+    spent = (await the_failure(client, a_request(deployment=at(server) if is_own else None))).spent
 
     assert spent
     assert spent.token_source is TokenSource.ESTIMATE
@@ -150,39 +179,337 @@ async def test_an_answer_that_breaks_off_is_billed_with_what_was_written(
     assert spent.cost > 1000 * Decimal("0.0000006")
 
 
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+@pytest.mark.parametrize(
+    ("status", "said", "seconds"),
+    [
+        (429, {"retry_after": 7}, 7.0),
+        (429, {"retry_after": 0.25}, 0.25),
+        (503, {"retry_after": 3}, 3.0),
+        (429, {"retry_after": 1, "headers": (("retry-after-ms", "20"),)}, 0.02),
+        (429, {"retry_after": 1e9}, 3600.0),
+        (429, {"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600.0),
+        (429, {"retry_after": "Mon, 01 Jan 2001 00:00:00 GMT"}, None),
+        (429, {"retry_after": "Mon, 01 Jan 0001 00:00:00"}, None),
+        (429, {"retry_after": -5}, None),
+        (429, {"retry_after": "soon"}, None),
+        (429, {"retry_after": "nan"}, None),
+        (429, {"retry_after": "inf"}, 3600.0),
+        (429, {}, None),
+        (503, {}, None),
+        (500, {"retry_after": 7}, None),
+        (401, {"retry_after": 7}, None),
+    ],
+)
+async def test_a_busy_provider_says_when_to_come_back(
+    server: ModelServer,
+    client: LiteLLMClient,
+    status: int,
+    said: dict[str, Any],
+    seconds: float | None,
+    *,
+    is_own: bool,
+) -> None:
+    server.script(Status(status, **said))
+
+    failure = await the_failure(client, a_request(deployment=at(server) if is_own else None))
+
+    assert failure.retry_after_seconds == seconds
+    assert server.received == 1
+
+
+async def test_another_provider_s_word_about_when_to_come_back_is_heard_too(
+    server: ModelServer, client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROQ_API_BASE", server.url)
+    server.script(Status(429, retry_after=7))
+    request = a_request(model="groq/llama-3.3-70b-versatile", deployment=a_deployment(api_key="gsk"))
+
+    assert (await the_failure(client, request)).retry_after_seconds == 7
+
+
+async def test_nobody_at_the_address_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    client = LiteLLMClient(AddressGuard({"127.0.0.1"}))
+
+    for deployment in (None, a_deployment(base_url=f"http://127.0.0.1:{port}/v1")):
+        failure = await the_failure(client, a_request(deployment=deployment))
+
+        assert (failure.code, failure.retryable, failure.spent) == (UNAVAILABLE, True, None)
+        assert failure.message == "The model 'openai/gpt-4o-mini' cannot be reached or failed to answer."
+    await client.close()
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_a_request_that_is_too_long_says_so(server: ModelServer, client: LiteLLMClient, *, is_own: bool) -> None:
+    server.script(Status(400, TOO_LONG))
+
+    failure = await the_failure(client, a_request(deployment=at(server) if is_own else None))
+
+    assert failure.message == "The model 'openai/gpt-4o-mini' refused a request longer than it can read."
+    assert failure.spent is None
+
+
 async def test_a_refused_call_is_billed_with_nothing(server: ModelServer, client: LiteLLMClient) -> None:
     server.script(Status(400))
 
     assert (await the_failure(client, a_request())).spent is None
 
 
-async def test_absurd_counts_are_cut_and_marked(server: ModelServer, client: LiteLLMClient) -> None:
-    server.script(Text("Hi", usage=Usage(10**19, -5)))
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (Usage(10**19, -5), (10**9, 0, 0, 0)),
+        (Usage(10, 5, cached=1000), (10, 5, 10, 0)),
+        (Usage(-1, -1, -1, -1), (9, 1, 0, 0)),
+        (Usage(0, 0), (9, 1, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_absurd_counts_are_cut_and_marked(
+    server: ModelServer, client: LiteLLMClient, usage: Usage, counts: tuple[int, ...], *, is_own: bool
+) -> None:
+    server.script(Text("Hi", usage=usage))
 
-    answer = await client.complete(a_request(), nothing)
+    answer = await client.complete(a_request(deployment=at(server) if is_own else None), nothing)
 
-    assert (answer.prompt_tokens, answer.completion_tokens) == (10**9, 0)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens, answer.reasoning_tokens) == counts
     assert answer.token_source is TokenSource.ESTIMATE
 
 
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_tokens_of_thought_and_of_a_cache_are_counted_and_priced(
+    server: ModelServer, client: LiteLLMClient, *, is_own: bool
+) -> None:
+    server.script(Text("Hi", usage=Usage(1000, 300, cached=400, reasoning=200)))
+    prices = Prices.per_million(Decimal(1), Decimal(2), Decimal("0.5"), {"reasoning": "3"})
+    deployment = a_deployment(prices, base_url=server.url if is_own else None)
+
+    answer = await client.complete(a_request(deployment=deployment), nothing)
+
+    assert (answer.cached_tokens, answer.reasoning_tokens) == (400, 200)
+    assert answer.cost == Decimal("0.0016")
+    assert answer.token_source is TokenSource.PROVIDER
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_a_model_that_ignores_its_cap_is_counted_in_full(
+    server: ModelServer, client: LiteLLMClient, *, is_own: bool
+) -> None:
+    server.script(Text("Long", usage=Usage(10, 50_000)))
+    request = a_request(parameters={"max_tokens": 10}, deployment=at(server) if is_own else None)
+
+    answer = await client.complete(request, nothing)
+
+    assert (answer.completion_tokens, answer.cost) == (50_000, Decimal("0.0300015"))
+
+
+async def test_the_prices_are_those_of_the_deployment(server: ModelServer, client: LiteLLMClient) -> None:
+    server.script(Text("Hi", usage=Usage(1, 1)))
+    prices = Prices.per_million(Decimal("0.000001"), Decimal("0.000002"))
+    request = a_request(model="openai/nobody-s", deployment=a_deployment(prices))
+
+    answer = await client.complete(request, nothing)
+    guess = client.estimate(request, "1234")
+
+    assert answer.cost == Decimal("0.000000000003")  # the last digit of NUMERIC(24, 12)
+    assert guess.cost == guess.prompt_tokens * Decimal("0.000000000001") + Decimal("0.000000000002")
+
+
+def test_the_price_map_needs_no_more_digits_than_are_stored() -> None:
+    priced = [name for name, entry in litellm.model_cost.items() if entry.get("litellm_provider") in PROVIDERS]
+    found = [find_prices(name, litellm.model_cost[name]["litellm_provider"]) for name in priced]
+    cost = TokenCounts(prompt=7, completion=3, cached=1, written=1, reasoning=1)
+
+    amounts = [prices.cost(cost) for prices in found if prices]
+
+    assert len(amounts) > 500
+    assert all(amount == amount.quantize(SMALLEST) for amount in amounts)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("openai/gpt-4o-mini", "max_tokens"),
+        ("openai/o3-mini", "max_completion_tokens"),
+        ("openai/gpt-5", "max_completion_tokens"),
+        ("openai/gpt-5-mini", "max_completion_tokens"),
+    ],
+)
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_the_cap_is_sent_as_the_model_takes_it(
+    server: ModelServer, client: LiteLLMClient, model: str, name: str, *, is_own: bool
+) -> None:
+    parameters = {"max_tokens": 77, "temperature": 0.7}
+
+    await client.complete(
+        a_request(model=model, parameters=parameters, deployment=at(server) if is_own else None), nothing
+    )
+
+    body = server.requests[0].body
+    assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 77}
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "name"),
+    [
+        ("anthropic", "claude-sonnet-4-5", "max_tokens"),
+        ("gemini", "gemini-2.5-flash", "max_output_tokens"),
+        ("ollama", "llama3.2", "num_predict"),
+        ("ollama_chat", "llama3.2", "num_predict"),
+        ("mistral", "mistral-large-latest", "max_tokens"),
+        ("deepseek", "deepseek-chat", "max_tokens"),
+        ("groq", "llama-3.3-70b-versatile", "max_tokens"),
+        ("cohere_chat", "command-r", "max_tokens"),
+        ("xai", "grok-4", "max_tokens"),
+        ("openrouter", "openai/gpt-4o", "max_tokens"),
+        ("perplexity", "sonar", "max_tokens"),
+        ("together_ai", "meta/llama", "max_tokens"),
+        ("fireworks_ai", "llama", "max_tokens"),
+    ],
+)
+def test_every_provider_is_told_the_cap(provider: str, model: str, name: str) -> None:
+    mapped = get_optional_params(model=model, custom_llm_provider=provider, max_tokens=77)
+
+    assert mapped[name] == 77
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "pages": {"type": "integer", "minimum": 1}},
+    "required": ["title", "pages"],
+}
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_a_model_that_can_is_held_to_the_schema(
+    server: ModelServer, client: LiteLLMClient, *, is_own: bool
+) -> None:
+    server.script(Text('{"title": "Boats", "pages": 3}'))
+    deployment = a_deployment(base_url=server.url, supports_json=True) if is_own else None
+
+    answer = await client.complete(a_request(output_schema=SCHEMA, deployment=deployment), nothing)
+
+    assert answer.text == '{"title": "Boats", "pages": 3}'
+    assert server.requests[0].body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "output", "schema": SCHEMA, "strict": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "deployment"),
+    [
+        ("openai/my-own-model", {}),
+        ("openai/my-own-model", {"supports_json": False}),
+        ("openai/gpt-4o-mini", {"supports_json": False}),
+        ("openai/gpt-3.5-turbo", {}),
+    ],
+)
+async def test_a_model_that_cannot_is_only_checked(
+    server: ModelServer, client: LiteLLMClient, model: str, deployment: dict[str, Any]
+) -> None:
+    server.script(Text('{"title": "Boats", "pages": 3}'), Text("Boats"))
+    request = a_request(model=model, output_schema=SCHEMA, deployment=a_deployment(**deployment))
+
+    await client.complete(request, nothing)
+    failure = await the_failure(client, request)
+
+    assert all("response_format" not in request.body for request in server.requests)
+    assert failure.code is INVALID
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"title": "A", "pages": 1}\n```',
+        '  ```\n{"title": "A", "pages": 1}\n```\n',
+        '```JSON\n\n{"title": "A", "pages": 1}```',
+        '\n{"title": "A", "pages": 1}\n',
+    ],
+)
+async def test_a_fence_is_taken_off(server: ModelServer, client: LiteLLMClient, text: str) -> None:
+    server.script(Text(text))
+
+    answer = await client.complete(a_request(output_schema=SCHEMA), nothing)
+
+    assert answer.text == '{"title": "A", "pages": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Boats.", "It is no JSON."),
+        ('{"title": "A", "pages": 0}', "At pages: 0 is less than the minimum of 1"),
+        ('{"title": "A"}', "At the whole value: 'pages' is a required property"),
+        ('```python\n{"title": "A", "pages": 1}\n```', "It is no JSON."),
+        ("``````", "It is no JSON."),
+        ("```", "It is no JSON."),
+    ],
+)
+async def test_an_answer_that_does_not_hold_the_schema_is_paid_and_may_be_tried_again(
+    server: ModelServer, client: LiteLLMClient, text: str, problem: str
+) -> None:
+    server.script(Text(text, usage=Usage(1000, 100)))
+
+    failure = await the_failure(client, a_request(output_schema=SCHEMA))
+
+    assert (failure.code, failure.retryable) == (INVALID, True)
+    assert failure.message == f"The answer of the model 'openai/gpt-4o-mini' does not hold the schema. {problem}"
+    assert failure.spent
+    assert failure.spent.cost == Decimal("0.00021")
+
+
+async def test_a_wish_for_a_tool_need_not_hold_the_schema(server: ModelServer, client: LiteLLMClient) -> None:
+    server.script(ToolCall("calculator", {"expression": "1+1"}))
+
+    answer = await client.complete(a_request(tools=[CALCULATOR], output_schema=SCHEMA), nothing)
+
+    assert len(answer.tool_requests) == 1
+    assert server.requests[0].body["response_format"]["type"] == "json_schema"
+
+
+async def test_a_model_that_knows_fewer_parameters_is_held_to_the_schema_all_the_same(
+    server: ModelServer, client: LiteLLMClient
+) -> None:
+    server.script(Text('{"title": "A", "pages": 1}'))
+
+    await client.complete(
+        a_request(model="openai/o3-mini", parameters={"temperature": 0.3, "max_tokens": 9}, output_schema=SCHEMA),
+        nothing,
+    )
+
+    body = server.requests[0].body
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert (body["max_completion_tokens"], "temperature" in body) == (9, False)
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 @pytest.mark.parametrize("after_chunks", [0, 2])
 async def test_a_silent_model_times_out_and_is_left(
-    server: ModelServer, client: LiteLLMClient, after_chunks: int
+    server: ModelServer, client: LiteLLMClient, after_chunks: int, *, is_own: bool
 ) -> None:
     server.script(Silence(after_chunks=after_chunks))
 
-    failure = await the_failure(client, a_request(timeout_seconds=0.2))
+    failure = await the_failure(client, a_request(timeout_seconds=0.2, deployment=at(server) if is_own else None))
 
     assert (failure.code, failure.retryable) == (UNAVAILABLE, True)
     assert failure.message == "The model 'openai/gpt-4o-mini' did not answer within 0.2 seconds."
     await server.wait_for_disconnects(1)
 
 
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 @pytest.mark.parametrize("after_chunks", [0, 2])
-async def test_cancelling_closes_the_connection(server: ModelServer, client: LiteLLMClient, after_chunks: int) -> None:
+async def test_cancelling_closes_the_connection(
+    server: ModelServer, client: LiteLLMClient, after_chunks: int, *, is_own: bool
+) -> None:
     server.script(Silence(after_chunks=after_chunks))
     heard = asyncio.Event()
-    call = asyncio.create_task(client.complete(a_request(), lambda _: heard.set()))
+    request = a_request(deployment=at(server) if is_own else None)
+    call = asyncio.create_task(client.complete(request, lambda _: heard.set()))
     await server.wait_for_requests(1)
     if after_chunks:
         await heard.wait()
@@ -279,7 +606,6 @@ async def test_a_provider_that_is_not_on_the_list_is_refused_before_litellm_hear
     assert (failure.code, failure.retryable) == (UNKNOWN, False)
     assert "cannot be used; anthropic, " in failure.message
     assert client.provider_of(model) == "unknown"
-    assert client.supports_tools(model)
     assert heard == []
 
 

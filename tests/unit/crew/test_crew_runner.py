@@ -12,14 +12,14 @@ from crewai.agents.agent_executor import AgentExecutor
 
 from domain.crew import executor, tuning
 from domain.crew.environment import SWITCHES
-from domain.crew.models import LiteLLMClient
 from domain.crew.simulated import register_simulated
 from domain.errors import FailureCode, RunFailed
 from domain.events import ModelCalled, OutputStreamed, ToolCalled, ToolReturned
 from domain.model.ledger import CallOutcome, TokenSource
 from domain.model.tool import Tool, ToolKind
 from domain.ports import ModelAnswer, TaskWork
-from tests.support.model_server import Silence, Status, Text, ToolCall, Usage
+from tests.support.model_server import Answer, Request, Silence, Status, Text, ToolCall, Usage
+from tests.support.routes import a_model, a_route
 from tests.unit.crew.conftest import Stage
 
 Works = Callable[..., TaskWork]
@@ -250,14 +250,6 @@ def test_the_environment_is_prepared_and_the_process_is_as_it_was() -> None:
     assert warnings.warn.__module__ in {"warnings", "_warnings"}
 
 
-def test_tools_are_offered_to_models_that_take_them() -> None:
-    client = LiteLLMClient()
-
-    assert client.supports_tools("openai/gpt-4o-mini")
-    assert client.supports_tools("openai/some-local-model")
-    assert not client.supports_tools("gpt-3.5-turbo-instruct")
-
-
 async def test_a_role_on_the_simulated_model_uses_its_calculator(stage: Stage, a_work: Works, a_tool: Tools) -> None:
     register_simulated()
     work = a_work(
@@ -269,3 +261,118 @@ async def test_a_role_on_the_simulated_model_uses_its_calculator(stage: Stage, a
     assert "simulated" in output
     assert [event.output for event in stage.journal.of(ToolReturned)] == ["42"]
     assert {(entry.provider, entry.cost) for entry in stage.journal.entries} == {("simulated", Decimal(0))}
+
+
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+
+
+async def test_a_task_with_a_schema_is_told_of_it_and_gives_bare_json(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Text('```json\n{"sum": 42}\n```'))
+
+    output = await stage.run(a_work(output_schema=SCHEMA))
+
+    [request] = stage.server.requests
+    assert output == '{"sum": 42}'
+    assert request.body["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert '{"type":"object","properties":{"sum":{"type":"integer"}},"required":["sum"]}' in request.last
+
+
+async def test_a_task_without_a_schema_is_not_held_to_one(stage: Stage, a_work: Works) -> None:
+    stage.server.script(Text("```json\nno JSON\n```"))
+
+    output = await stage.run(a_work())
+
+    assert output == "```json\nno JSON\n```"
+    assert "response_format" not in stage.server.requests[0].body
+    assert "JSON Schema" not in stage.server.requests[0].text
+
+
+async def test_each_answer_to_a_schema_is_checked_before_it_is_taken(stage: Stage, a_work: Works) -> None:
+    stage.server.default = Text('{"sum": "many"}')
+
+    failure = await the_failure(stage, a_work(output_schema=SCHEMA))
+
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ANSWER_INVALID, True)
+    assert "At sum: 'many' is not of type 'integer'" in failure.message
+    assert stage.server.received == 1
+    assert [entry.error for entry in stage.journal.entries] == ["MODEL_ANSWER_INVALID"]
+
+
+async def test_tools_by_name_and_a_schema_go_together(stage: Stage, a_work: Works, a_tool: Tools) -> None:
+    stage.server.script(ToolCall("my_tool", {"expression": "6*7"}), Text('{"sum": 42}'))
+
+    output = await stage.run(a_work(tools=[a_tool(ToolKind.CALCULATOR)], output_schema=SCHEMA))
+
+    assert output == '{"sum": 42}'
+    assert ["response_format" in request.body for request in stage.server.requests] == [True, True]
+
+
+@pytest.mark.parametrize("answer", ['{"sum": 42}', '```json\n{"sum": 42}\n```'])
+async def test_tools_by_text_are_used_before_the_schema_is_checked(
+    stage: Stage, a_work: Works, a_tool: Tools, answer: str
+) -> None:
+    stage.server.script(
+        Text('Thought: calculate\nAction: my_tool\nAction Input: {"expression": "6*7"}'),
+        Text(f"Thought: done\nFinal Answer: {answer}"),
+    )
+    route = a_route(a_model(supports_tools=False))
+
+    output = await stage.run(a_work(route=route, tools=[a_tool(ToolKind.CALCULATOR)], output_schema=SCHEMA))
+
+    assert output == '{"sum": 42}'
+    assert [event.output for event in stage.journal.of(ToolReturned)] == ["42"]
+    assert all("response_format" not in request.body for request in stage.server.requests)
+    assert all("tools" not in request.body for request in stage.server.requests)
+
+
+async def test_an_output_that_does_not_hold_the_schema_fails_the_attempt(
+    stage: Stage, a_work: Works, a_tool: Tools
+) -> None:
+    stage.server.script(Text("Thought: done\nFinal Answer: Forty-two."))
+    route = a_route(a_model(supports_tools=False))
+
+    failure = await the_failure(stage, a_work(route=route, tools=[a_tool(ToolKind.CALCULATOR)], output_schema=SCHEMA))
+
+    assert (failure.code, failure.retryable) == (FailureCode.OUTPUT_INVALID, True)
+    assert failure.message == "The output does not hold the task's schema. It is no JSON."
+
+
+async def test_a_schema_may_speak_of_crewai_s_own_slots(stage: Stage, a_work: Works) -> None:
+    schema = {"type": "object", "description": "{input} {tools} {role}"}
+    stage.server.script(Text("{}"))
+
+    await stage.run(a_work(output_schema=schema))
+
+    assert '"description":"{input} {tools} {role}"' in stage.server.requests[0].last
+
+
+async def test_a_long_conversation_is_summed_up_without_the_schema(stage: Stage, a_work: Works, a_tool: Tools) -> None:
+    def answer(request: Request) -> Answer:
+        if "summar" in request.text.lower() and "tools" not in request.body:
+            return Text("<summary>It was calculated: 42.</summary>")
+        return (
+            Text('{"sum": 42}') if "It was calculated" in request.text else ToolCall("my_tool", {"expression": "6*7"})
+        )
+
+    stage.server.default = answer
+    route = a_route(a_model(context_window=4000), is_pinned=True)
+    work = a_work(
+        route=route,
+        tools=[a_tool(ToolKind.CALCULATOR)],
+        output_schema=SCHEMA,
+        description="Calculate. " + "Mind the details. " * 800,
+        max_iterations=6,
+    )
+
+    output = await stage.run(work)
+
+    sums = [request for request in stage.server.requests if "tools" not in request.body]
+    assert output == '{"sum": 42}'
+    assert sums
+    assert all("response_format" not in request.body for request in sums)
+
+
+async def test_the_simulated_model_gives_an_example_of_the_schema(stage: Stage, a_work: Works) -> None:
+    register_simulated()
+
+    assert await stage.run(a_work(model="simulated/regatta", output_schema=SCHEMA)) == '{"sum": 0}'

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.worker import crew_runner, default_name
+from app.worker import default_name, runner_over
 from domain.crew.models import LiteLLMClient
 from domain.errors import FailureCode, RunFailed
 from domain.model.tool import Tool, ToolKind
 from domain.ports import TaskWork
 from tests.support.model_server import ModelServer, Silence, Text
+from tests.support.routes import EndlessBudgets
 from tests.unit.crew.conftest import Journal
 
 
@@ -18,9 +19,9 @@ from tests.unit.crew.conftest import Journal
 async def test_a_model_call_takes_no_longer_than_the_setting_says(
     server: ModelServer, a_work: Callable[..., TaskWork], journal: Journal
 ) -> None:
-    server.script(Silence())
+    server.default = Silence()
 
-    async with crew_runner(Settings(model_timeout_seconds=0.25)) as runner:
+    async with runner_over(Settings(model_timeout_seconds=0.25), EndlessBudgets()) as runner:
         with pytest.raises(RunFailed) as caught:
             await runner.run(a_work(), journal)
 
@@ -35,7 +36,7 @@ async def test_the_worker_permits_the_arguments_of_the_setting_and_no_others(
     server.script(Text("Done."))
     tool = a_tool(ToolKind.CREWAI_TOOL, class_name="SerperDevTool", arguments={"n_results": 3, "base_url": "x"})
 
-    async with crew_runner(Settings(crewai_tools=("SerperDevTool:n_results+country",))) as runner:
+    async with runner_over(Settings(crewai_tools=("SerperDevTool:n_results+country",)), EndlessBudgets()) as runner:
         with pytest.raises(RunFailed, match="the argument 'base_url' is not allowed on this server"):
             await runner.run(a_work(tools=[tool]), journal)
 
@@ -45,7 +46,7 @@ async def test_a_model_of_a_local_server_is_called_by_the_worker_s_own_client(
 ) -> None:
     server.script(Text("Fine."))
 
-    async with crew_runner(Settings()) as runner:
+    async with runner_over(Settings(), EndlessBudgets()) as runner:
         assert await runner.run(a_work(model="openai/my-own-model"), journal) == "Fine."
 
     assert client.provider_of("openai/my-own-model") == "openai"

@@ -1,0 +1,177 @@
+"""One HTTP attempt at a model call: its text goes out as events, and it is booked once, whatever becomes of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from domain.errors import OwnershipLost, RunFailed
+from domain.events import ModelCalled, OutputStreamed, RoutingDecided
+from domain.model.identity import ProjectId, TaskExecutionId
+from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
+from domain.model.routing import Decision
+from domain.ports import ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, TaskWork
+
+COALESCE_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class ModelCall:
+    """An attempt that was granted its reservation and is about to be made."""
+
+    work: TaskWork
+    request: ModelRequest
+    reservation: Reservation
+    decision: Decision
+    sink: RunSink
+    coalesce_seconds: float = COALESCE_SECONDS
+
+    async def answer(self, client: ModelClient) -> ModelAnswer:
+        """Make the attempt; returns when its entry is committed.
+
+        Raises:
+            RunFailed: the model failed; booked with the failure's code.
+            CancelledError: the work was abandoned; booked with an estimate, which nobody waits for.
+            NotRecorded: the entry cannot be stored.
+        """
+        self.sink.emit(RoutingDecided(**self.envelope, **self.numbers, decision=self.decision))
+        booking = _Booking(self, client)
+        try:
+            answer = await client.complete(self.request, booking.text.take)
+        except asyncio.CancelledError:
+            self.sink.book(*booking.closed(CallOutcome.CANCELLED, booking.estimated(), "cancelled"))
+            raise
+        except RunFailed as failure:
+            await self._settle(booking, CallOutcome.FAILED, failure.spent or booking.spent(), failure.code.value)
+            raise
+        except Exception as error:
+            await self._settle(booking, CallOutcome.FAILED, booking.spent(), type(error).__name__)
+            raise
+        await self._settle(booking, CallOutcome.SUCCEEDED, answer, None)
+        return answer
+
+    async def _settle(self, booking: "_Booking", outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> None:
+        try:
+            await self.sink.settle(*booking.closed(outcome, answer, error))
+        except OwnershipLost:
+            # The entry is booked; the run that it was made for goes on elsewhere, and this one is being stopped.
+            raise asyncio.CancelledError from None
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """Whose its events are."""
+        return {
+            "tenant_id": self.work.ownership.tenant_id,
+            "execution_id": self.work.ownership.execution_id,
+            "task_execution_id": self.work.task_execution_id,
+            "role_id": self.work.role_id,
+        }
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Which attempt at which call of the task's attempt."""
+        return {"call": self.reservation.call, "call_attempt": self.reservation.call_attempt}
+
+
+class _Booking:
+    """What is known of an attempt while it lasts, and its ledger entry at the end."""
+
+    def __init__(self, call: ModelCall, client: ModelClient) -> None:
+        self._call = call
+        self._client = client
+        self._began = perf_counter()
+        self.text = StreamedText(self._emit, call.coalesce_seconds)
+
+    def estimated(self) -> ModelAnswer:
+        return self._client.estimate(self._call.request, self.text.whole)
+
+    def spent(self) -> ModelAnswer:
+        # A provider bills what it wrote before it broke off, and nothing for a request that it refused.
+        return self.estimated() if self.text.whole else ModelAnswer("", token_source=TokenSource.ESTIMATE)
+
+    def closed(self, outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> tuple[LedgerEntry, ModelCalled]:
+        """The entry of the attempt as it ends now, and its event; what the model wrote goes out before."""
+        self.text.flush()
+        entry = self._entry(outcome, answer, error)
+        call = self._call
+        event = ModelCalled(
+            **call.envelope,
+            **call.numbers,
+            model=entry.model,
+            outcome=outcome.value,
+            prompt_tokens=entry.prompt_tokens,
+            completion_tokens=entry.completion_tokens,
+            cost_amount=entry.cost,
+            latency_seconds=entry.latency_seconds,
+            error=error,
+            is_overrun=entry.is_overrun,
+            entry_id=entry.id,
+        )
+        return entry, event
+
+    def _entry(self, outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> LedgerEntry:
+        call, work, first = self._call, self._call.work, self.text.first_at
+        return LedgerEntry(
+            tenant_id=work.ownership.tenant_id,
+            project_id=ProjectId(work.ownership.project_id),
+            team_id=work.team_id,
+            execution_id=work.ownership.execution_id,
+            task_execution_id=TaskExecutionId(work.task_execution_id),
+            role_id=work.role_id,
+            model=call.request.model,
+            provider=call.reservation.provider,
+            attempt=work.task.attempts,
+            outcome=outcome,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            cached_tokens=answer.cached_tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+            token_source=answer.token_source,
+            cost=answer.cost,
+            latency_seconds=perf_counter() - self._began,
+            time_to_first_token_seconds=None if first is None else first - self._began,
+            error=error,
+            **call.numbers,
+            routing=call.decision.as_document(),
+            reserved=call.reservation.amount,
+            is_overrun=answer.cost > call.reservation.amount,
+            id=call.reservation.id,
+        )
+
+    def _emit(self, text: str) -> None:
+        call = self._call
+        call.sink.emit(OutputStreamed(**call.envelope, call=call.reservation.call, text=text))
+
+
+class StreamedText:
+    """Pieces of text on their way out: the first at once, later ones together after a short while."""
+
+    def __init__(self, emit: Callable[[str], None], coalesce_seconds: float) -> None:
+        self._emit = emit
+        self._coalesce_seconds = coalesce_seconds
+        self._all: list[str] = []
+        self._emitted = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.first_at: float | None = None
+
+    def take(self, piece: str) -> None:
+        self._all.append(piece)
+        if self.first_at is None:
+            self.first_at = perf_counter()
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._coalesce_seconds, self.flush)
+
+    def flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting = "".join(self._all[self._emitted :])
+        self._emitted = len(self._all)
+        if waiting:
+            self._emit(waiting)
+
+    @property
+    def whole(self) -> str:
+        return "".join(self._all)

@@ -1,0 +1,75 @@
+"""Reserving before a model call; what is booked afterwards is in `persistence.bookings`. The sums live in SQL."""
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.model.budget import Shortfall
+from domain.ports import CallBudgets, Reservation, Ruling, Verdict
+from persistence.errors import reachable
+from persistence.mapping import document_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_RESERVE = "SELECT verdict, wait_seconds, shortfall FROM reserve_call($1)"
+_COOL_DOWN = """
+    INSERT INTO provider_limit AS kept (credential, model, cooling_until, reason)
+    VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+    ON CONFLICT (credential, model) DO UPDATE
+    SET cooling_until = excluded.cooling_until, reason = excluded.reason
+    WHERE kept.cooling_until IS NULL OR kept.cooling_until < excluded.cooling_until
+"""
+
+_log = structlog.get_logger(__name__)
+
+
+class SqlCallBudgets:
+    """See `domain.ports.CallBudgets`: one statement each, committed by itself. The database's clock counts."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self.pool = pool
+
+    async def reserve(self, reservation: Reservation) -> Ruling:
+        with reachable():
+            row = await self.pool.fetchrow(_RESERVE, _document(reservation))
+        if row is None:  # a function with OUT parameters always has one row
+            raise RuntimeError("reserve_call gave no verdict")
+        shortfall = Shortfall.from_document(row["shortfall"]) if row["shortfall"] else None
+        return Ruling(Verdict(row["verdict"]), row["wait_seconds"] or 0.0, shortfall)
+
+    async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:
+        try:
+            with reachable():
+                await self.pool.execute(_COOL_DOWN, credential, model, seconds, reason)
+        except Exception as error:  # noqa: BLE001 - the call has failed already; the next one will learn it anew
+            _log.warning("cool_down_not_kept", model=model, error=type(error).__name__)
+
+
+def _document(reservation: Reservation) -> dict[str, Any]:
+    owner, limits = reservation.ownership, reservation.limits
+    values = {
+        "tenant_id": owner.tenant_id,
+        "id": reservation.id,
+        "execution_id": owner.execution_id,
+        "owner_epoch": owner.epoch,
+        "task_execution_id": reservation.task_execution_id,
+        "role_id": reservation.role_id,
+        "model": reservation.model,
+        "provider": reservation.provider,
+        "attempt": reservation.attempt,
+        "call": reservation.call,
+        "call_attempt": reservation.call_attempt,
+        "amount": reservation.amount,
+        "tokens": reservation.tokens,
+        "credential": reservation.credential,
+        "routing": reservation.routing,
+        "lifetime_seconds": reservation.lifetime_seconds,
+        "requests_per_minute": limits.requests_per_minute,
+        "tokens_per_minute": limits.tokens_per_minute,
+    }
+    return document_of(values)
+
+
+def _conforms(budgets: SqlCallBudgets) -> CallBudgets:
+    return budgets
