@@ -74,6 +74,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "max_wal_senders": "0",
     "max_wal_size": "256MB",
     "io_method": "sync",  # saves three processes that a small server does not need
+    "autovacuum_naptime": "10s",  # plans made for empty tables are wrong until these are analysed
     "max_parallel_workers_per_gather": "0",  # its shared memory does not fit the 64 MB of a container's /dev/shm
     "jit": "off",
 }
