@@ -159,9 +159,10 @@ def secret_key() -> None:
 def rotate_secrets(data_dir: DataDir = None) -> None:
     """Encrypt all stored secrets with the first key of REGATTA_SECRET_KEY; safe to repeat.
 
-    The database is that at REGATTA_DATABASE_URL, else the embedded one.
+    The database is that at REGATTA_DATABASE_URL, else the embedded one, whose file secret.key then holds that key.
     """
     from app.rotation import rotate  # noqa: PLC0415 - see the module
+    from app.vault import keep_key  # noqa: PLC0415 - same
 
     settings = _settings(data_dir=data_dir)
     if not settings.secret_keys:
@@ -169,12 +170,17 @@ def rotate_secrets(data_dir: DataDir = None) -> None:
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     try:
         done = rotate(settings.with_database(embedded.start()) if embedded else settings)
+        # Last of all, and while the directory is ours: as long as anything needs the old key, it stays there.
+        is_kept = bool(embedded) and not done.unreadable
+        file = keep_key(settings.data_dir, settings.secret_keys[0]) if is_kept else None
     finally:
         if embedded:
             embedded.stop()
     typer.echo(f"{done.changed} of {done.seen} secrets were encrypted anew with the first key.")
     if done.unreadable:
         raise Complaint(f"{done.unreadable} open with none of the keys: name the key that was used, or set them again")
+    if file:
+        typer.echo(f"{file} holds that key now: back it up.")
 
 
 @app.command()

@@ -9,13 +9,14 @@ from app.broadcast import BroadcastHints
 from app.durable import DurableQueue
 from app.settings import Settings
 from app.vault import FernetVault
+from domain.model.addresses import PrivateHosts
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Hints
 from domain.services.catalogue import Catalogue
 from domain.services.copies import Duplicate
 from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
-from domain.services.editing import MODELS, PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing
+from domain.services.editing import PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing, models_at
 from domain.services.executions import CancelExecution, KickoffTeam
 from domain.services.feed import ExecutionFeeds
 from domain.services.routing_preview import PreviewRouting
@@ -73,8 +74,7 @@ def _services(
     vault: FernetVault,
     settings: Settings,
 ) -> Services:
-    # Nothing is kept: who edits an entry sees at once what became of it. Workers keep, for they ask at every call.
-    catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, keep_seconds=0)
+    catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, vault, looks=True)
     return Services(
         update_tenant=UpdateTenant(units),
         projects=Editing(units, PROJECTS),
@@ -82,7 +82,7 @@ def _services(
         roles=Editing(units, ROLES),
         tasks=Editing(units, TASKS),
         tools=Editing(units, TOOLS),
-        models=Editing(units, MODELS),
+        models=Editing(units, models_at(PrivateHosts(settings.allowed_private_hosts).may_reach)),
         catalogue=catalogue,
         preview_routing=PreviewRouting(reader, catalogue, settings.model, settings.max_output_tokens),
         duplicate=Duplicate(units),

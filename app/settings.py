@@ -27,11 +27,14 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.complaints import Complaint
 from domain.model.availability import PriceRule
+from domain.model.catalogue import is_known_bare
 from domain.model.model import MAX_PRICE
-from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed
+from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed, prefix_of
 
 PREFIX: Final = "REGATTA_"
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -44,9 +47,19 @@ def _scheme(url: str) -> str:
     return urlsplit(url).scheme.partition("+")[0]
 
 
+_LAST_PORT: Final = 65_535
+_POSTGRES_EXAMPLE: Final = "should be a URL like postgresql://user:password@host:5432/database"
+
+
 def _postgres_url(url: str) -> str:
     if _scheme(url) not in {"postgresql", "postgres"}:
-        raise ValueError("should be a URL like postgresql://user:password@host:5432/database")
+        raise ValueError(_POSTGRES_EXAMPLE)
+    try:
+        port = make_url(url).port
+    except (ValueError, ArgumentError):  # both may quote the password
+        raise ValueError(_POSTGRES_EXAMPLE) from None
+    if port is not None and not 1 <= port <= _LAST_PORT:
+        raise ValueError(_POSTGRES_EXAMPLE)
     # SQLAlchemy knows only the longer name.
     return url if url.startswith("postgresql") else f"postgresql{url.removeprefix('postgres')}"
 
@@ -74,6 +87,10 @@ def _origin(origin: str) -> str:
 def _model(name: str) -> str:
     if not is_model_name(name) or not is_provider_allowed(name):
         raise ValueError(f"should be a model of {', '.join(sorted(PROVIDERS))}")
+    if prefix_of(name) is None and not is_known_bare(name):
+        raise ValueError(
+            "should begin with its provider, like openai/gpt-4o-mini: no model that ships has the bare name"
+        )
     return name
 
 
@@ -83,9 +100,15 @@ def _price(text: str) -> str:
             price = Decimal(text)
         except InvalidOperation:
             price = Decimal(-1)
-        if not (price.is_finite() and 0 <= price <= MAX_PRICE):
+        if not (price.is_finite() and 0 < price <= MAX_PRICE):  # zero would let anything pass every budget
             raise ValueError("should be `refuse`, or dollars per million tokens like 15")
     return text
+
+
+def _host(entry: str) -> str:
+    if "/" in entry or "@" in entry:
+        raise ValueError("should be hosts like 10.0.0.5 or models.lan:8000, not URLs")
+    return entry
 
 
 def is_secret_key(text: str) -> bool:
@@ -115,6 +138,7 @@ def _listed(value: object) -> object:
 
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
 
 
@@ -181,7 +205,8 @@ class Settings(BaseSettings):
     )
     unknown_price: Annotated[str, AfterValidator(_price)] = Field(
         "refuse",
-        description="Models without a known price: `refuse` them, or book them at so many dollars per million tokens.",
+        description="Models without a known price: `refuse` them, or book them at so many dollars per million tokens,"
+        " never at zero.",
     )
     simulated_delay_seconds: NonNegativeFloat = Field(
         0.0, le=60, description="Pause of the simulated model before every few words."
@@ -194,9 +219,10 @@ class Settings(BaseSettings):
     )
     search_kind: Literal["searxng", "serper"] = Field("searxng", description="What answers at SEARCH_ENDPOINT.")
     search_key: SecretStr | None = Field(None, description="Key for SEARCH_ENDPOINT, where it needs one.")
-    allowed_private_hosts: Names = Field(
+    allowed_private_hosts: Hosts = Field(
         (),
-        description="Hosts in private networks that tools may reach all the same; comma-separated. "
+        description="Hosts in private networks that tools, and models with a `baseUrl`, may reach all the same;"
+        " comma-separated, no URLs. "
         "`host` is any port of it, `host:port` that one, `[address]:port` for IPv6.",
     )
     files_dir: Path | None = Field(
@@ -330,7 +356,11 @@ def document() -> str:
         " `OLLAMA_API_BASE` …).\n"
         f"Models come from these providers: {', '.join(sorted(PROVIDERS))}.\n"
         "A model whose price is unknown is free on ollama, and as `openai/…` when `OPENAI_API_BASE` is an address of"
-        " this machine or a private network; elsewhere UNKNOWN_PRICE decides.\n"
+        " this machine or a private network; elsewhere UNKNOWN_PRICE decides.\n\n"
+        "Without SECRET_KEY, the embedded deployment keeps its key in the file `secret.key` of DATA_DIR. Back it up:"
+        " without it no stored key or credential opens again, and a copy of the database alone is not enough.\n"
+        "`regatta rotate-secrets` writes the first key of SECRET_KEY into that file when everything is encrypted with"
+        " it; until then the old one stays there.\n"
     )
 
 

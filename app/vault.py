@@ -96,6 +96,22 @@ def kept_key(data_dir: Path) -> str:
     return key
 
 
+def keep_key(data_dir: Path, key: str) -> Path | None:
+    """Put this key in the place of the one that an embedded deployment keeps; the file, or None when there is none.
+
+    Raises:
+        Complaint: it cannot be written; the old one stays.
+    """
+    file = data_dir / KEPT_IN
+    try:
+        if not file.exists():
+            return None
+        _write(file, key)
+    except OSError as error:
+        raise Complaint(f"cannot keep the key for secrets in {file}: {error.strerror}") from None
+    return file
+
+
 def _write(file: Path, key: str) -> None:
     """Written beside its place first: a crash must not leave half a key that is taken for the whole."""
     draft = file.with_suffix(".new")

@@ -48,7 +48,7 @@ SILENT_SECONDS: Final = 15.0
 LEFT_QUEUED: Final = timedelta(seconds=5)
 SWEEP_LIMIT: Final = 50
 LOST_LIMIT: Final = 100
-"""So many calls that nobody books any more are settled in one sweep."""
+"""So many calls that nobody books any more are settled at a time."""
 
 TIDY_SECONDS: Final = 86_400.0
 _CONNECT_PAUSE: Final = 0.5
@@ -318,6 +318,9 @@ class Duties:
                 _log.warning("worker_lost", worker=lost)
                 await self.durable.recover(lost)
                 await self.workers.leave(lost)
+
+    async def settle(self) -> None:
+        """Book the calls of which nobody said in time what became of them."""
         await self.store.settle_lost(LOST_LIMIT)
 
     async def _requeue(self) -> None:
@@ -346,6 +349,7 @@ async def _duties(duties: Duties, hints: Hints) -> AsyncIterator[None]:
         _hinted(hints, QUEUED, SWEEP_SECONDS, ring),
         _regularly(BEAT_SECONDS, duties.beat),
         _regularly(SWEEP_SECONDS, duties.sweep),
+        _regularly(SWEEP_SECONDS, duties.settle),
         _regularly(TIDY_SECONDS, duties.workers.tidy),
     ]
     tasks = [asyncio.create_task(each) for each in work]

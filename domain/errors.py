@@ -237,12 +237,16 @@ class RunFailed(RegattaError):
     """A run went wrong. `message` is fit for a user: no trace, no secret.
 
     `spent` is what a model call that failed is billed with; None when it is not known to cost anything.
-    `retry_after_seconds` is what a provider said about when to come back; None when it said nothing. `shortfall` says
-    what was missing of a budget, for BUDGET_EXCEEDED.
+    `retry_after_seconds` is what a provider said about when to come back; None when it said nothing.
+    `is_key_refused`: the provider does not take the key, so no call with it will do better. `is_timeout`: time ran out,
+    ours or the provider's, so another try may take as long. `shortfall` says what was missing of a budget, for
+    BUDGET_EXCEEDED.
     """
 
     spent: "ModelAnswer | None" = None
     retry_after_seconds: float | None = None
+    is_key_refused: bool = False
+    is_timeout: bool = False
     shortfall: "Shortfall | None" = None
 
     def __init__(self, code: FailureCode, message: str, *, retryable: bool = False) -> None:

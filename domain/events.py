@@ -134,7 +134,7 @@ class RoutingDecided(ExecutionEvent):
 
 @dataclass(slots=True, kw_only=True)
 class BudgetWarned(ExecutionEvent):
-    """A budget reached nine tenths of its limit; told once per period, in the execution that reached it."""
+    """A budget reached nine tenths of its limit; told once per period and limit, in the execution that reached it."""
 
     scope: BudgetScope
     limit_amount: Decimal

@@ -485,8 +485,9 @@ class ModelClient(Protocol):
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
         """Stream the answer: `on_text` gets each piece of text as it comes, on the loop's thread.
 
-        Raises RunFailed with a MODEL_… code; its `spent` is what the provider counted, or an estimate over what it
-        wrote, where it had begun. Cancelling closes the connection.
+        Raises RunFailed with a MODEL_… code; its `spent` is what the provider counted, or an estimate over the prompt
+        and what it wrote, where it may have begun. Cancelling closes the connection; a CancelledError carries `spent`
+        likewise, where the request had been sent.
         """
         ...
 
@@ -602,7 +603,17 @@ class CallBudgets(Protocol):
     """Money and providers' limits before a call; `RunStore.commit` books what became of it and releases the rest."""
 
     async def reserve(self, reservation: Reservation) -> Ruling:
-        """Reserve in every budget of the call, or in none; a committed row when GRANTED. Raises Unavailable."""
+        """Reserve in every budget of the call, or in none; a committed row when GRANTED. Raises Unavailable.
+
+        Asking again for what is granted already is GRANTED and changes nothing.
+        """
+        ...
+
+    async def release(self, reservation: Reservation) -> None:
+        """Undo a reservation whose call was not made; nothing happens when there is none, or it is booked.
+
+        Never raises for a broken store: then it counts as lost, in time.
+        """
         ...
 
     async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:

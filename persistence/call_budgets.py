@@ -1,18 +1,21 @@
 """Reserving before a model call; what is booked afterwards is in `persistence.bookings`. The sums live in SQL."""
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import asyncpg
 import structlog
 
+from domain.errors import Busy
 from domain.model.budget import Shortfall
 from domain.ports import CallBudgets, Reservation, Ruling, Verdict
 from persistence.errors import reachable
 from persistence.mapping import document_of
 
-if TYPE_CHECKING:
-    import asyncpg
-
 _RESERVE = "SELECT verdict, wait_seconds, shortfall FROM reserve_call($1)"
+_RELEASE = "SELECT release_call($1, $2)"
 _COOL_DOWN = """
     INSERT INTO provider_limit AS kept (credential, model, cooling_until, reason)
     VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
@@ -25,18 +28,39 @@ _log = structlog.get_logger(__name__)
 
 
 class SqlCallBudgets:
-    """See `domain.ports.CallBudgets`: one statement each, committed by itself. The database's clock counts."""
+    """See `domain.ports.CallBudgets`: one statement each, committed by itself. The database's clock counts.
+
+    Reserving may wait for an account that somebody holds. It uses at most half of the pool's connections, so that
+    bookings, which let go of accounts, and the heartbeat of the worker find one.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.pool = pool
+        self._places = asyncio.Semaphore(max(1, pool.get_max_size() // 2))
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        async with self._places:
+            try:
+                with reachable():
+                    yield
+            except asyncpg.LockNotAvailableError as error:
+                raise Busy("Somebody else holds a budget.") from error
 
     async def reserve(self, reservation: Reservation) -> Ruling:
-        with reachable():
+        async with self._place():
             row = await self.pool.fetchrow(_RESERVE, _document(reservation))
         if row is None:  # a function with OUT parameters always has one row
             raise RuntimeError("reserve_call gave no verdict")
         shortfall = Shortfall.from_document(row["shortfall"]) if row["shortfall"] else None
         return Ruling(Verdict(row["verdict"]), row["wait_seconds"] or 0.0, shortfall)
+
+    async def release(self, reservation: Reservation) -> None:
+        try:
+            async with self._place():
+                await self.pool.execute(_RELEASE, reservation.ownership.tenant_id, reservation.id)
+        except Exception as error:  # noqa: BLE001 - it counts as lost when its time is over
+            _log.warning("reservation_not_released", model=reservation.model, error=type(error).__name__)
 
     async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:
         try:

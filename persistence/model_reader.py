@@ -1,6 +1,9 @@
 """What is stored of models: a tenant's entries, credentials and cool-downs, and what the workers can reach."""
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from domain.model.availability import OPERATOR, ModelRecords, OperatorModels
 from domain.model.credential import Credential
@@ -15,23 +18,43 @@ if TYPE_CHECKING:
 ALIVE_SECONDS: Final = 15.0
 """A worker that was silent for so long reaches nothing any more."""
 
-_ENTRIES: Final = (
-    f"SELECT {', '.join(names_of(Model))} FROM model"  # noqa: S608 - our own columns
-    " WHERE tenant_id = $1 AND archived_at IS NULL"
-)
-_CREDENTIALS: Final = (
-    f"SELECT {', '.join(names_of(Credential))} FROM credential"  # noqa: S608 - our own columns
-    " WHERE tenant_id = $1 AND kind <> 'TOOL'"
-)
+_JSON: Final = "price_details"
+_DETAILS: Final = names_of(Model).index(_JSON)
+
+
+def _shown(column: str) -> str:
+    # asyncpg applies no codec for text, like ours of JSON, within a row that is a value.
+    return f"{column}::text" if column == _JSON else column
+
+
 # Credentials are named by the tenant they belong to, or by the operator: nobody learns of other tenants' trouble.
-_COOLING: Final = (
-    "SELECT credential, model, cooling_until FROM provider_limit WHERE cooling_until > now()"
-    " AND (starts_with(credential, $1) OR starts_with(credential, $2))"
-)
+# One statement, for every start of a task asks it.
+_RECORDS: Final = f"""
+    SELECT
+        ARRAY(
+            SELECT ROW({", ".join(map(_shown, names_of(Model)))}) FROM model
+            WHERE tenant_id = $1 AND archived_at IS NULL ORDER BY id
+        ),
+        ARRAY(
+            SELECT ROW({", ".join(names_of(Credential))}) FROM credential
+            WHERE tenant_id = $1 AND kind <> 'TOOL' ORDER BY id
+        ),
+        ARRAY(
+            SELECT ROW(credential, model, cooling_until) FROM provider_limit
+            WHERE cooling_until > now() AND (starts_with(credential, $2) OR starts_with(credential, $3))
+        )
+"""  # noqa: S608 - our own columns
 _OPERATOR: Final = (
     "SELECT providers, models, free_providers, is_local_silent FROM worker"
     " WHERE heartbeat_at > now() - make_interval(secs => $1)"
 )
+
+
+def _entry(row: Sequence[Any]) -> Model:
+    """The entry of a row of `_RECORDS`."""
+    values = list(row)
+    values[_DETAILS] = orjson.loads(values[_DETAILS])
+    return builder_of(Model)(values)
 
 
 class ModelReader:
@@ -42,14 +65,12 @@ class ModelReader:
 
     async def model_records(self, tenant_id: TenantId) -> ModelRecords:
         with reachable():
-            entries = await self.pool.fetch(_ENTRIES, tenant_id)
-            credentials = await self.pool.fetch(_CREDENTIALS, tenant_id)
-            cooling = await self.pool.fetch(_COOLING, f"{OPERATOR}:", f"{tenant_id}:")
-        build, build_credential = builder_of(Model), builder_of(Credential)
+            [row] = await self.pool.fetch(_RECORDS, tenant_id, f"{OPERATOR}:", f"{tenant_id}:")
+        entries, credentials, cooling = row
         return ModelRecords(
-            [build(row) for row in entries],
-            [build_credential(row) for row in credentials],
-            {(row[0], row[1]): row[2] for row in cooling},
+            list(map(_entry, entries)),
+            list(map(builder_of(Credential), credentials)),
+            {(credential, model): until for credential, model, until in cooling},
         )
 
     async def operator_models(self) -> OperatorModels:

@@ -68,8 +68,8 @@ def _budgets(scope: BudgetScope) -> str:
     period = month if scope in _MONTHLY else "DATE '1970-01-01'"
     owner = "thing.id" if scope is BudgetScope.TENANT else "thing.tenant_id"  # a tenant may see itself, and no other
     return (
-        f"SELECT thing.id, thing.{limit}, coalesce(account.spent, 0), coalesce(account.reserved, 0),"  # noqa: S608 - same
-        f" coalesce(account.is_warned, false) FROM {table} AS thing LEFT JOIN budget_account AS account"
+        f"SELECT thing.id, thing.{limit}, coalesce(account.spent, 0), coalesce(account.reserved, 0)"  # noqa: S608 - same
+        f" FROM {table} AS thing LEFT JOIN budget_account AS account"
         f" ON account.tenant_id = $1 AND account.scope = {SCOPES.index(scope)} AND account.scope_id = thing.id"
         f" AND account.period = {period} WHERE {owner} = $1 AND thing.id = ANY($2::uuid[])"
     )

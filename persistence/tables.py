@@ -377,6 +377,7 @@ ledger_entry = Table(
     Column("call", Integer, nullable=False, server_default=text("1")),
     Column("call_attempt", Integer, nullable=False, server_default=text("1")),
     Column("routing", JSONB(none_as_null=True)),
+    Column("period", Date, nullable=False),
     Column("reserved", Amount, nullable=False, server_default=text("0")),
     Column("is_overrun", Boolean, nullable=False, server_default=text("false")),
     Column("booked_at", Moment, nullable=False),
@@ -407,6 +408,7 @@ call_reservation = Table(
     Column("call", Integer, nullable=False),
     Column("call_attempt", Integer, nullable=False),
     Column("amount", Amount, nullable=False),
+    Column("requests", Integer, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("credential", Text, nullable=False),
     Column("routing", JSONB, nullable=False),
@@ -417,7 +419,8 @@ call_reservation = Table(
     _to("execution", "execution_id"),
     Index("ix_call_reservation_execution", "tenant_id", "execution_id"),
     Index("ix_call_reservation_expires_at", "expires_at"),
-    comment="A model call that may be under way: what it may cost. Booking it, or losing it, removes it.",
+    comment="A model call that may be under way: what it may cost, and what it took of the bucket in provider_limit"
+    " that credential and model name. Booking, losing or releasing it removes it.",
 )
 
 budget_account = Table(
@@ -429,12 +432,13 @@ budget_account = Table(
     Column("period", Date, nullable=False),
     Column("spent", Amount, nullable=False, server_default=text("0")),
     Column("reserved", Amount, nullable=False, server_default=text("0")),
-    Column("is_warned", Boolean, nullable=False, server_default=text("false")),
+    Column("warned_limit", Amount),
     _key("scope", "scope_id", "period"),
     ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
     CheckConstraint("scope BETWEEN 0 AND 4", name="scope"),
     comment="Running sums over the ledger and the reservations. Scopes 0 to 4: tenant, project, team by the first day"
-    " of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key.",
+    " of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key. warned_limit is"
+    " the last limit of which nine tenths were told.",
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -451,7 +455,8 @@ provider_limit = Table(
     Column("tokens_left", Double),
     Column("refilled_at", Moment),
     PrimaryKeyConstraint("credential", "model"),
-    comment="Infrastructure, of no tenant: who cools down, and what is left of a provider's rates.",
+    comment="Infrastructure: which credentials cool down, and under <tenant>:<credential> what is left of the rates"
+    " that the tenant's catalogue gives.",
 )
 
 model = Table(

@@ -110,6 +110,9 @@ class DelegationInput:
     task_kinds: list[str] = strawberry.field(description="For which task kinds; empty for any.", default_factory=list)
 
 
+_ROUTED = "each task is routed, unless REGATTA_MODEL names one for all."
+
+
 @strawberry.input(description="A new role of a team.")
 class CreateRoleInput:
     team_id: strawberry.ID = described("The team it belongs to.", ...)
@@ -118,7 +121,7 @@ class CreateRoleInput:
     expertise: Expertise | None = described("INTERMEDIATE by default.")
     goals: list[str] | None = described("What it strives for; written from title and expertise when empty.")
     backstory: str | None = described("Who it is; written from title and expertise when empty.")
-    model: str | None = described("A model's name, like “openai/gpt-4o-mini”; the deployment's default without one.")
+    model: str | None = described(f"A model's name, like “openai/gpt-4o-mini”; without one {_ROUTED}")
     temperature: float | None = described("0 to 2; 0.7 by default.")
     max_tokens: int | None = described("Most tokens of one answer.")
     model_parameters: JSON | None = described("More parameters for the model: top_p, seed, stop and the like.")
@@ -140,7 +143,7 @@ class UpdateRoleInput:
     expertise: Expertise | None = described("How experienced it is.")
     goals: list[str] | None = described("What it strives for; written anew when empty.")
     backstory: str | None = described("Who it is; written anew when empty.")
-    model: str | None = described("A model's name; null for the deployment's default.")
+    model: str | None = described(f"A model's name; with null {_ROUTED}")
     temperature: float | None = described("0 to 2.")
     max_tokens: int | None = described("Most tokens of one answer; null for no limit of its own.")
     model_parameters: JSON | None = described("More parameters for the model.")
@@ -218,14 +221,21 @@ class UpdateToolInput:
 
 _PROMPT_PRICE = "Dollars per million tokens that it reads"
 _COMPLETION_PRICE = "Dollars per million tokens that it writes"
-_CACHED_PRICE = "Dollars per million tokens that it reads from its provider's cache; as any other when null."
-_BASE_URL = "An OpenAI-compatible server of yours, for models named “openai/…”; it gets only the key of this entry."
+_CACHED_PRICE = (
+    "Dollars per million tokens that it reads from its provider's cache; as any other when null,"
+    " or when left out beside a promptPrice."
+)
+_BASE_URL = (
+    "An OpenAI-compatible server of yours, for models named “openai/…”; it gets only the key of this entry."
+    " Private addresses need the operator's REGATTA_ALLOWED_PRIVATE_HOSTS."
+)
 _ORDER_IN_TIER = "Its place among those of its tier that work is routed to, lowest first; null: only where it is named."
 
 
 @strawberry.input(
     description="An entry of your own in the model catalogue. Where a model of the name ships with Regatta, yours"
-    " stands in its place, and what is left out is taken from there."
+    " stands in its place, and what is left out is taken from there. As long as the operator's key pays, calls are"
+    " booked at no less than the prices that ship; of a name that does not ship, prices of zero count as unknown there."
 )
 class CreateModelInput:
     name: str = described("The provider and the model, like “openai/gpt-4o-mini”; unique among your entries.", ...)

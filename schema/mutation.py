@@ -123,7 +123,8 @@ class Mutation:
     create_model: Any = mutation(
         "CreateModel",
         models.create_model,
-        "Makes an entry of your own in the model catalogue, new or in place of one that ships.",
+        "Makes an entry of your own in the model catalogue, new or in place of one that ships. It makes no call cheaper"
+        " that the operator's key pays: those are booked at no less than the prices that ship.",
         model=Model,
     )
     update_model: Any = mutation(

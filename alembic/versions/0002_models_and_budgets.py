@@ -28,7 +28,12 @@ FAILURES = (
 PREFERENCES = ("FAST", "BALANCED", "PREMIUM", "COST_OPTIMIZED")
 
 # Who locks more than one row of these tables does so in this order: execution_sequence, call_reservation,
-# budget_account by its key, provider_limit by its key. So nobody waits for somebody who waits for him.
+# budget_account by its key, provider_limit by its key. So nobody waits for somebody who waits for him; and for who
+# holds a row for long, nobody waits longer than two seconds. Before any of it, reserving and releasing take a lock on
+# the call's id, so that they do not overtake each other.
+#
+# A rate is what one tenant says a provider takes, so its bucket has the key "<tenant>:<credential>"; a cool-down is
+# what the provider says, so it has the credential's, which tenants may share.
 #
 # A plan is kept for as long as its connection, also one that was made while the tables were small: the settings of the
 # functions see to it that it uses the indexes.
@@ -85,25 +90,21 @@ RESERVE_CALL = """
 CREATE FUNCTION reserve_call(
     asked jsonb, OUT verdict text, OUT wait_seconds double precision, OUT shortfall jsonb
 )
-LANGUAGE plpgsql SET search_path = public, pg_temp
+LANGUAGE plpgsql SET search_path = public, pg_temp SET lock_timeout = '2s'
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 -- A row of call_reservation as JSON, with lifetime_seconds, requests_per_minute and tokens_per_minute. The first that
--- applies: OWNERSHIP_LOST, COOLING_DOWN, BUDGET_EXCEEDED, RATE_LIMITED, GRANTED. Only the last one leaves a trace, and
--- asking again for what is reserved already changes nothing.
+-- applies: OWNERSHIP_LOST, GRANTED what is reserved already, COOLING_DOWN, BUDGET_EXCEEDED, RATE_LIMITED, GRANTED. Only
+-- the last one leaves a trace.
 DECLARE
     wanted call_reservation := jsonb_populate_record(NULL::call_reservation, asked);
     requests integer := (asked ->> 'requests_per_minute')::integer;
     tokens_per_minute integer := (asked ->> 'tokens_per_minute')::integer;
     limits numeric[];
 BEGIN
-    SELECT execution.project_id, execution.team_id,
-        ARRAY[tenant.monthly_budget, project.monthly_budget, team.monthly_budget, execution.max_budget, task.max_budget]
-    INTO wanted.project_id, wanted.team_id, limits
+    PERFORM pg_advisory_xact_lock(hashtextextended(wanted.id::text, 0));
+    SELECT execution.project_id, execution.team_id INTO wanted.project_id, wanted.team_id
     FROM execution_sequence AS head
     JOIN execution ON execution.tenant_id = head.tenant_id AND execution.id = head.execution_id
-    JOIN tenant ON tenant.id = head.tenant_id
-    JOIN project ON project.tenant_id = head.tenant_id AND project.id = execution.project_id
-    JOIN team ON team.tenant_id = head.tenant_id AND team.id = execution.team_id
     JOIN task_execution AS task ON task.tenant_id = head.tenant_id AND task.id = wanted.task_execution_id
         AND task.execution_id = execution.id
     WHERE head.tenant_id = wanted.tenant_id AND head.execution_id = wanted.execution_id
@@ -111,6 +112,12 @@ BEGIN
         AND execution.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED');
     IF NOT FOUND THEN
         verdict := 'OWNERSHIP_LOST';
+        RETURN;
+    END IF;
+
+    PERFORM FROM call_reservation AS held WHERE held.tenant_id = wanted.tenant_id AND held.id = wanted.id;
+    IF FOUND THEN
+        verdict := 'GRANTED';
         RETURN;
     END IF;
 
@@ -124,7 +131,7 @@ BEGIN
     wanted.reserved_at := now();
     wanted.expires_at := now() + make_interval(secs => (asked ->> 'lifetime_seconds')::double precision);
     wanted.period := date_trunc('month', now() AT TIME ZONE 'UTC');
-    IF wanted.amount > 0 THEN  -- what costs nothing waits for nobody
+    IF wanted.amount > 0 THEN  -- what costs nothing waits for nobody, and exceeds nothing
         INSERT INTO budget_account (tenant_id, scope, scope_id, period)
         SELECT wanted.tenant_id, own.scope, own.scope_id, own.period
         FROM call_accounts(wanted.tenant_id, wanted.project_id, wanted.team_id, wanted.execution_id,
@@ -135,25 +142,34 @@ BEGIN
         JOIN budget_account AS account ON account.tenant_id = wanted.tenant_id AND account.scope = own.scope
             AND account.scope_id = own.scope_id AND account.period = own.period
         ORDER BY account.scope FOR NO KEY UPDATE OF account;
-    END IF;
-    SELECT jsonb_build_object(
-        'scope', (ARRAY['TENANT', 'PROJECT', 'TEAM', 'EXECUTION', 'TASK'])[account.scope + 1],
-        'limit', limits[account.scope + 1]::text, 'spent', account.spent::text,
-        'reserved', account.reserved::text, 'required', wanted.amount::text)
-    INTO shortfall
-    FROM call_accounts(wanted.tenant_id, wanted.project_id, wanted.team_id, wanted.execution_id,
-        wanted.task_execution_id, wanted.period) AS own
-    JOIN budget_account AS account ON account.tenant_id = wanted.tenant_id AND account.scope = own.scope
-        AND account.scope_id = own.scope_id AND account.period = own.period
-    WHERE account.spent + account.reserved + wanted.amount > limits[account.scope + 1]
-        AND NOT EXISTS (SELECT FROM call_reservation AS held
-            WHERE held.tenant_id = wanted.tenant_id AND held.id = wanted.id)
-    ORDER BY account.scope LIMIT 1;
-    IF FOUND THEN
-        verdict := 'BUDGET_EXCEEDED';
-        RETURN;
+        -- Not before: one that was lowered while this call waited counts.
+        SELECT ARRAY[tenant.monthly_budget, project.monthly_budget, team.monthly_budget, execution.max_budget,
+            task.max_budget]
+        INTO limits
+        FROM execution
+        JOIN tenant ON tenant.id = execution.tenant_id
+        JOIN project ON project.tenant_id = execution.tenant_id AND project.id = execution.project_id
+        JOIN team ON team.tenant_id = execution.tenant_id AND team.id = execution.team_id
+        JOIN task_execution AS task ON task.tenant_id = execution.tenant_id AND task.id = wanted.task_execution_id
+        WHERE execution.tenant_id = wanted.tenant_id AND execution.id = wanted.execution_id;
+        SELECT jsonb_build_object(
+            'scope', (ARRAY['TENANT', 'PROJECT', 'TEAM', 'EXECUTION', 'TASK'])[account.scope + 1],
+            'limit', limits[account.scope + 1]::text, 'spent', account.spent::text,
+            'reserved', account.reserved::text, 'required', wanted.amount::text)
+        INTO shortfall
+        FROM call_accounts(wanted.tenant_id, wanted.project_id, wanted.team_id, wanted.execution_id,
+            wanted.task_execution_id, wanted.period) AS own
+        JOIN budget_account AS account ON account.tenant_id = wanted.tenant_id AND account.scope = own.scope
+            AND account.scope_id = own.scope_id AND account.period = own.period
+        WHERE account.spent + account.reserved + wanted.amount > limits[account.scope + 1]
+        ORDER BY account.scope LIMIT 1;
+        IF FOUND THEN
+            verdict := 'BUDGET_EXCEEDED';
+            RETURN;
+        END IF;
     END IF;
 
+    wanted.credential := wanted.tenant_id || ':' || wanted.credential;  -- from here on the bucket's key
     IF requests IS NOT NULL OR tokens_per_minute IS NOT NULL THEN
         wait_seconds := take_from_provider(wanted.credential, wanted.model, requests, tokens_per_minute, wanted.tokens);
         IF wait_seconds > 0 THEN
@@ -165,8 +181,9 @@ BEGIN
     verdict := 'GRANTED';
     -- What was taken of the provider's rate: without one nothing was, and nothing will be given back.
     wanted.tokens := CASE WHEN tokens_per_minute IS NULL THEN 0 ELSE least(wanted.tokens, tokens_per_minute) END;
-    INSERT INTO call_reservation SELECT wanted.* ON CONFLICT DO NOTHING;
-    IF FOUND AND wanted.amount > 0 THEN
+    wanted.requests := CASE WHEN requests IS NULL THEN 0 ELSE 1 END;
+    INSERT INTO call_reservation SELECT wanted.*;
+    IF wanted.amount > 0 THEN
         UPDATE budget_account AS account SET reserved = account.reserved + wanted.amount
         FROM call_accounts(wanted.tenant_id, wanted.project_id, wanted.team_id, wanted.execution_id,
             wanted.task_execution_id, wanted.period) AS own
@@ -176,16 +193,49 @@ BEGIN
 END $$
 """
 
+RELEASE_CALL = """
+CREATE FUNCTION release_call(whose uuid, call_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp SET lock_timeout = '2s'
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+-- Undoes reserve_call: the call was not made. What is not reserved, or not any more, stays as it is.
+DECLARE
+    held call_reservation;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(call_id::text, 0));  -- of a reserve_call that is still at work
+    DELETE FROM call_reservation AS row WHERE row.tenant_id = whose AND row.id = call_id RETURNING row.* INTO held;
+    IF held.amount > 0 THEN
+        PERFORM FROM call_accounts(whose, held.project_id, held.team_id, held.execution_id, held.task_execution_id,
+            held.period) AS own
+        JOIN budget_account AS account ON account.tenant_id = whose AND account.scope = own.scope
+            AND account.scope_id = own.scope_id AND account.period = own.period
+        ORDER BY account.scope FOR NO KEY UPDATE OF account;
+        UPDATE budget_account AS account SET reserved = account.reserved - held.amount
+        FROM call_accounts(whose, held.project_id, held.team_id, held.execution_id, held.task_execution_id,
+            held.period) AS own
+        WHERE account.tenant_id = whose AND account.scope = own.scope
+            AND account.scope_id = own.scope_id AND account.period = own.period;
+    END IF;
+    IF held.requests > 0 OR held.tokens > 0 THEN
+        UPDATE provider_limit AS bucket
+        SET requests_left = least(bucket.requests_per_minute, bucket.requests_left + held.requests),
+            tokens_left = least(bucket.tokens_per_minute, bucket.tokens_left + held.tokens)
+        WHERE bucket.credential = held.credential AND bucket.model = held.model;
+    END IF;
+END $$
+"""
+
 BOOK_CALLS = """
 CREATE FUNCTION book_calls(entries jsonb, telling uuid[], OUT booked uuid[], OUT warnings jsonb)
-LANGUAGE plpgsql SET search_path = public, pg_temp
+LANGUAGE plpgsql SET search_path = public, pg_temp SET lock_timeout = '2s'
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 -- Rows of ledger_entry as JSON: those whose ids are new are booked, and their reservations released. Only the entries
--- whose ids are in `telling` may say that a budget reached nine tenths of its limit; each budget is told once.
+-- whose ids are in `telling` may say that a budget reached nine tenths of its limit; of each limit it is told once,
+-- and of a lower one not again. A month pays for what was reserved in it, so that none overshoots.
 DECLARE
     given ledger_entry[] := ARRAY(SELECT entry FROM jsonb_populate_recordset(NULL::ledger_entry, entries) AS entry);
     known uuid[] := '{}';
     released call_reservation[];
+    periods jsonb;
     fresh ledger_entry[];
     moves budget_account[];
 BEGIN
@@ -194,7 +244,13 @@ BEGIN
         DELETE FROM call_reservation AS held USING unnest(given) AS entry
         WHERE held.tenant_id = entry.tenant_id AND held.id = entry.id RETURNING held.*
     )
-    SELECT coalesce(array_agg(ROW(gone.*)::call_reservation), '{}') INTO released FROM gone;
+    SELECT coalesce(array_agg(ROW(gone.*)::call_reservation), '{}'), coalesce(jsonb_object_agg(id, period), '{}')
+    INTO released, periods FROM gone;
+    given := ARRAY(
+        SELECT jsonb_populate_record(entry, jsonb_build_object('period', coalesce(
+            (periods ->> entry.id::text)::date, date_trunc('month', entry.booked_at AT TIME ZONE 'UTC')::date)))
+        FROM unnest(given) AS entry
+    );
 
     -- What had a reservation is on no ledger yet, for booking removes it; so the common case looks into no partition.
     IF cardinality(released) < cardinality(given) OR 'LOST' IN (SELECT entry.outcome FROM unnest(given) AS entry) THEN
@@ -210,12 +266,11 @@ BEGIN
     booked := ARRAY(SELECT entry.id FROM unnest(fresh) AS entry);
 
     moves := ARRAY(
-        SELECT ROW(tenant_id, scope, scope_id, period, sum(spent), sum(reserved), false)::budget_account
+        SELECT ROW(tenant_id, scope, scope_id, period, sum(spent), sum(reserved), NULL)::budget_account
         FROM (
             SELECT entry.tenant_id, own.*, entry.cost AS spent, 0 AS reserved
             FROM unnest(fresh) AS entry CROSS JOIN LATERAL call_accounts(entry.tenant_id, entry.project_id,
-                entry.team_id, entry.execution_id, entry.task_execution_id,
-                date_trunc('month', entry.booked_at AT TIME ZONE 'UTC')::date) AS own
+                entry.team_id, entry.execution_id, entry.task_execution_id, entry.period) AS own
             UNION ALL
             SELECT held.tenant_id, own.*, 0, - held.amount
             FROM unnest(released) AS held CROSS JOIN LATERAL call_accounts(held.tenant_id, held.project_id,
@@ -254,7 +309,8 @@ BEGIN
                 ELSE (SELECT max_budget FROM task_execution
                     WHERE task_execution.tenant_id = account.tenant_id AND id = account.scope_id)
             END AS most) AS own
-            WHERE NOT account.is_warned AND account.spent > 0 AND account.spent >= 0.9 * own.most
+            WHERE account.spent > 0 AND account.spent >= 0.9 * own.most
+                AND (account.warned_limit IS NULL OR account.warned_limit < own.most)
         ),
         told AS (
             SELECT DISTINCT ON (tenant_id, scope, scope_id, period) reached.*, step.entry_id, step.execution_id,
@@ -265,14 +321,13 @@ BEGIN
                         PARTITION BY entry.tenant_id, own.scope, own.scope_id, own.period
                         ORDER BY entry.booked_at, entry.id) AS so_far
                 FROM unnest(fresh) AS entry CROSS JOIN LATERAL call_accounts(entry.tenant_id, entry.project_id,
-                    entry.team_id, entry.execution_id, entry.task_execution_id,
-                    date_trunc('month', entry.booked_at AT TIME ZONE 'UTC')::date) AS own
+                    entry.team_id, entry.execution_id, entry.task_execution_id, entry.period) AS own
             ) AS step USING (tenant_id, scope, scope_id, period)
             WHERE step.entry_id = ANY(telling) AND reached.before + step.so_far >= 0.9 * reached.most
             ORDER BY tenant_id, scope, scope_id, period, step.so_far
         ),
         marked AS (
-            UPDATE budget_account AS account SET is_warned = true FROM told
+            UPDATE budget_account AS account SET warned_limit = told.most FROM told
             WHERE account.tenant_id = told.tenant_id AND account.scope = told.scope
                 AND account.scope_id = told.scope_id AND account.period = told.period
         )
@@ -302,9 +357,10 @@ BEGIN
 END $$
 """
 
-FUNCTIONS = (CALL_ACCOUNTS, TAKE_FROM_PROVIDER, RESERVE_CALL, BOOK_CALLS)
+FUNCTIONS = (CALL_ACCOUNTS, TAKE_FROM_PROVIDER, RESERVE_CALL, RELEASE_CALL, BOOK_CALLS)
 SIGNATURES = (
     "book_calls(jsonb, uuid[])",
+    "release_call(uuid, uuid)",
     "reserve_call(jsonb)",
     "take_from_provider(text, text, integer, integer, bigint)",
     "call_accounts(uuid, uuid, uuid, uuid, uuid, date)",
@@ -374,6 +430,9 @@ def _upgrade_ledger() -> None:
     ):
         op.add_column("ledger_entry", sa.Column(name, kind, nullable=False, server_default=sa.text(default)))
     op.add_column("ledger_entry", sa.Column("routing", postgresql.JSONB()))
+    op.add_column("ledger_entry", sa.Column("period", sa.Date()))
+    op.execute("UPDATE ledger_entry SET period = date_trunc('month', booked_at AT TIME ZONE 'UTC')")
+    op.alter_column("ledger_entry", "period", nullable=False)
     for whose in ("project", "role"):
         op.create_index(f"ix_ledger_entry_{whose}_booked", "ledger_entry", ["tenant_id", f"{whose}_id", "booked_at"])
     _replace_check("ledger_entry", "outcome", ("SUCCEEDED", "FAILED", "CANCELLED", "LOST"))
@@ -393,6 +452,7 @@ def _create_reservations() -> None:
         sa.Column("call", sa.Integer(), nullable=False),
         sa.Column("call_attempt", sa.Integer(), nullable=False),
         sa.Column("amount", AMOUNT, nullable=False),
+        sa.Column("requests", sa.Integer(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
         sa.Column("credential", sa.Text(), nullable=False),
         sa.Column("routing", postgresql.JSONB(), nullable=False),
@@ -405,7 +465,8 @@ def _create_reservations() -> None:
             ["execution.tenant_id", "execution.id"],
             name=op.f("fk_call_reservation_tenant_id_execution_id"),
         ),
-        comment="A model call that may be under way: what it may cost. Booking it, or losing it, removes it.",
+        comment="A model call that may be under way: what it may cost, and what it took of the bucket in"
+        " provider_limit that credential and model name. Booking, losing or releasing it removes it.",
     )
     op.create_index("ix_call_reservation_execution", "call_reservation", ["tenant_id", "execution_id"])
     op.create_index("ix_call_reservation_expires_at", "call_reservation", ["expires_at"])
@@ -417,12 +478,13 @@ def _create_reservations() -> None:
         sa.Column("period", sa.Date(), nullable=False),
         sa.Column("spent", AMOUNT, nullable=False, server_default=sa.text("0")),
         sa.Column("reserved", AMOUNT, nullable=False, server_default=sa.text("0")),
-        sa.Column("is_warned", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("warned_limit", AMOUNT),
         sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "period", name=op.f("pk_budget_account")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_budget_account_tenant_id")),
         sa.CheckConstraint("scope BETWEEN 0 AND 4", name=op.f("ck_budget_account_scope")),
         comment="Running sums over the ledger and the reservations. Scopes 0 to 4: tenant, project, team by the first"
-        " day of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key.",
+        " day of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key."
+        " warned_limit is the last limit of which nine tenths were told.",
         postgresql_with={"fillfactor": "50"},
     )
     op.create_table(
@@ -437,7 +499,8 @@ def _create_reservations() -> None:
         sa.Column("tokens_left", sa.Double()),
         sa.Column("refilled_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("credential", "model", name=op.f("pk_provider_limit")),
-        comment="Infrastructure, of no tenant: who cools down, and what is left of a provider's rates.",
+        comment="Infrastructure: which credentials cool down, and under <tenant>:<credential> what is left of the rates"
+        " that the tenant's catalogue gives.",
     )
 
 
@@ -495,11 +558,10 @@ def _create_catalogue() -> None:
 
 def _open_accounts() -> None:
     """The sums over what is on the ledger already."""
-    month = "date_trunc('month', booked_at AT TIME ZONE 'UTC')::date"
     for scope, column, period in (
-        (0, "tenant_id", month),
-        (1, "project_id", month),
-        (2, "team_id", month),
+        (0, "tenant_id", "period"),
+        (1, "project_id", "period"),
+        (2, "team_id", "period"),
         (3, "execution_id", "DATE '1970-01-01'"),
         (4, "task_execution_id", "DATE '1970-01-01'"),
     ):
@@ -534,10 +596,23 @@ def downgrade() -> None:
         op.drop_column("worker", name)
     # What the older schema has no word for becomes the nearest that it has.
     op.execute("UPDATE ledger_entry SET outcome = 'FAILED' WHERE outcome = 'LOST'")
+    # Events keep their numbers, for these have no gaps.
+    op.execute(
+        'UPDATE execution_event SET type = \'OutputStreamed\', payload = \'{"call": 1, "text": ""}\''
+        " WHERE type IN ('RoutingDecided', 'BudgetWarned')"
+    )
+    op.execute(
+        "UPDATE execution_event SET payload = jsonb_set(payload, '{code}', '\"INTERNAL\"')"
+        " WHERE payload ->> 'code' = 'BUDGET_EXCEEDED'"
+    )
+    op.execute(
+        "UPDATE execution_event SET payload = jsonb_set(payload, '{outcome}', '\"FAILED\"')"
+        " WHERE type = 'ModelCalled' AND payload ->> 'outcome' = 'LOST'"
+    )
     _replace_check("ledger_entry", "outcome", ("SUCCEEDED", "FAILED", "CANCELLED"))
     for whose in ("project", "role"):
         op.drop_index(f"ix_ledger_entry_{whose}_booked", table_name="ledger_entry")
-    for name in ("routing", "is_overrun", "reserved", "call_attempt", "call"):
+    for name in ("period", "routing", "is_overrun", "reserved", "call_attempt", "call"):
         op.drop_column("ledger_entry", name)
     op.drop_column("task_execution", "output_schema")
     op.drop_column("execution", "max_task_budget")

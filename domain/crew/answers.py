@@ -26,22 +26,23 @@ class Collected:
         self._thoughts: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
         self._length = 0
+        self.on_chunk: Callable[[], None] = _nothing
         self.finish_reason: str | None = None
         self.counts: TokenCounts | None = None
 
     def take(self, chunk: Any) -> None:
         """Take a piece in OpenAI's shape; raises RunFailed when the answer gets too long."""
-        if not chunk.choices:
-            return
-        choice = chunk.choices[0]
+        if chunk.choices:
+            self._take(chunk.choices[0])
+        self.on_chunk()
+
+    def _take(self, choice: Any) -> None:
         if piece := choice.delta.content:
-            self._count(piece)
-            self._texts.append(piece)
+            self._keep(self._texts, piece)
             for start in range(0, len(piece), MAX_PIECE_CHARACTERS):
                 self._on_text(piece[start : start + MAX_PIECE_CHARACTERS])
         if thought := getattr(choice.delta, "reasoning_content", None):
-            self._count(thought)
-            self._thoughts.append(thought)
+            self._keep(self._thoughts, thought)
         for position, call in enumerate(choice.delta.tool_calls or ()):
             self._take_tool(call, position)
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -71,15 +72,28 @@ class Collected:
         return "".join([*self._thoughts, *self._texts, *tools])
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the model wrote anything yet."""
+        return self._length > 0
+
+    @property
     def is_counted(self) -> bool:
         """Whether the provider said how much it was; some servers say "nothing" whatever they wrote."""
         return self.counts is not None and (self.counts.prompt > 0 or self.counts.completion > 0)
+
+    def _keep(self, pieces: list[str], piece: Any) -> None:
+        self._count(piece)
+        pieces.append(piece)
+        self._limit()
 
     def _count(self, *pieces: Any) -> None:
         for piece in pieces:
             if not isinstance(piece, str | None):
                 raise TypeError
             self._length += len(piece or "")
+
+    def _limit(self) -> None:
+        # After the piece is kept: what was too much is billed as well.
         if self._length > MAX_ANSWER_CHARACTERS:
             raise invalid(f"The model gave an answer of more than {MAX_ANSWER_CHARACTERS:,} characters.")
 
@@ -90,6 +104,11 @@ class Collected:
         tool["id"] = tool["id"] or call.id or ""
         tool["name"] = tool["name"] or call.function.name or ""
         tool["arguments"] += call.function.arguments or ""
+        self._limit()
+
+
+def _nothing() -> None:
+    pass
 
 
 def plausible(counts: TokenCounts) -> tuple[TokenCounts, TokenSource]:

@@ -8,6 +8,8 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,8 +19,8 @@ from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_c
 from litellm.utils import get_optional_params
 
 from domain.crew.answers import Collected, plausible
-from domain.crew.failures import failure_of, invalid, named, refused
-from domain.crew.openai_clients import TRANSPORT_SECONDS, OpenAIClients
+from domain.crew.failures import failure_of, invalid, may_be_billed, named, refused, timed_out
+from domain.crew.openai_clients import OPERATORS_ADDRESSES, TRANSPORT_SECONDS, OpenAIClients
 from domain.crew.operator_models import KEY_VARIABLES, is_local_address
 from domain.crew.outputs import bare
 from domain.crew.prices import find_entry, find_prices
@@ -27,7 +29,14 @@ from domain.errors import FailureCode, RunFailed
 from domain.model.availability import LOCAL_PROVIDERS
 from domain.model.ledger import TokenSource
 from domain.model.model import BASE_URL_PROVIDER
-from domain.model.model_names import PROVIDERS, SIMULATED, forbidden_provider, is_provider_allowed, prefix_of
+from domain.model.model_names import (
+    PROVIDERS,
+    SIMULATED,
+    forbidden_provider,
+    is_model_name,
+    is_provider_allowed,
+    prefix_of,
+)
 from domain.model.output_schema import problem_of
 from domain.model.prices import FREE, Prices, TokenCounts
 from domain.model.role import MODEL_PARAMETERS
@@ -40,8 +49,17 @@ _UNIVERSAL: Final = frozenset({"max_tokens", "response_format"})
 _REFERENCE: Final = "os.environ/"
 """What LiteLLM would replace by a variable of our environment, which may be a secret."""
 
-_CHECK_SECONDS: Final = 10.0
-"""How long an answer may be checked against its schema."""
+IDLE_SECONDS: Final = 60.0
+"""How long a model that has begun to write may pause."""
+
+_CHECK_SECONDS: Final = 60.0
+"""How long an answer may wait to be checked against its schema; the check itself takes about a second at most."""
+
+_checks: Final = ThreadPoolExecutor(2, thread_name_prefix="regatta-check")
+"""Of its own: whatever strangers' schemas take, the names of hosts are looked up in the other one."""
+
+_MISLEADING: Final = ("ft:gpt-3.5-turbo", "ft:babbage-002", "ft:davinci-002", "replicate", "clarifai")
+"""Wherever they stand in a name, LiteLLM sends the call, and the key, to another provider than the name begins with."""
 
 
 class LiteLLMClient:
@@ -49,11 +67,13 @@ class LiteLLMClient:
 
     A request's deployment says whose key is used and at which address; without either, keys and addresses are those
     of LiteLLM's own variables (OPENAI_API_KEY, OPENAI_API_BASE, OLLAMA_API_BASE …). The guard decides which addresses
-    of tenants may be opened; without one, only those of the public internet.
+    of tenants may be opened; without one, only those of the public internet. A model that has begun to write and then
+    says nothing for `idle_seconds` is left.
     """
 
-    def __init__(self, guard: AddressGuard | None = None) -> None:
+    def __init__(self, guard: AddressGuard | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
         self._clients = OpenAIClients(guard or AddressGuard())
+        self._idle_seconds = idle_seconds
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
         """Stream one answer, as `ModelClient.complete` says; `request.timeout_seconds` limits the whole call."""
@@ -61,16 +81,15 @@ class LiteLLMClient:
         _check_access(request)
         collected = Collected(on_text)
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                await self._stream(request, collected)
-        except RunFailed as failure:
-            failure.spent = _spent_on(request, collected, prices)
+            await self._collect(request, collected)
+            return await _held(request, _answer(request, collected, prices))
+        except asyncio.CancelledError as cancelled:
+            cancelled.spent = _broken_off(request, collected, prices)  # type: ignore[attr-defined] # as the port says
             raise
-        except Exception as error:
-            typed = failure_of(error, request)
-            typed.spent = _spent_on(request, collected, prices)
-            raise typed from error
-        return await _held(request, _answer(request, collected, prices))
+        except RunFailed as failure:
+            if failure.spent is None and _may_be_billed(failure, collected):
+                failure.spent = _broken_off(request, collected, prices)
+            raise
 
     def estimate(self, request: ModelRequest, text: str) -> ModelAnswer:
         """Tokens by the rule of thumb of four bytes each, and their cost; 0 where no price is known."""
@@ -101,15 +120,37 @@ class LiteLLMClient:
         await close_litellm_async_clients()  # type: ignore[no-untyped-call] # LiteLLM left it so
         litellm.in_memory_llm_clients_cache.flush_cache()  # type: ignore[no-untyped-call] # same
 
+    async def _collect(self, request: ModelRequest, collected: Collected) -> None:
+        """Raises RunFailed, from what went wrong."""
+        loop = asyncio.get_running_loop()
+        idle = asyncio.timeout(None)
+
+        def heard() -> None:
+            if collected.has_begun:  # before that it may think, for as long as the call may take
+                idle.reschedule(loop.time() + self._idle_seconds)
+
+        collected.on_chunk = heard
+        try:
+            async with asyncio.timeout(request.timeout_seconds), idle:
+                await self._stream(request, collected)
+        except RunFailed:
+            raise
+        except Exception as error:
+            raise (self._silence(request) if idle.expired() else failure_of(error, request)) from error
+
+    def _silence(self, request: ModelRequest) -> RunFailed:
+        model = named(request.model)
+        return timed_out(f"The model {model} stopped in the middle of its answer, for {self._idle_seconds:g} seconds.")
+
     async def _stream(self, request: ModelRequest, collected: Collected) -> None:
         deployment = request.deployment
         if deployment and deployment.base_url:
             async with self._clients.lent(deployment.base_url, deployment.api_key) as client:
                 await _stream_from_own_server(client, request, collected)
-        elif deployment and deployment.api_key and _provider(request.model) == BASE_URL_PROVIDER:
+        elif (provider := _provider(request.model)) and (key := _key_for_sdk(provider, request)):
             # With a client of its own LiteLLM would send the operator's organization along.
-            async with self._clients.lent(None, deployment.api_key) as client:
-                await _stream_through_litellm(request, collected, client=client, api_key=deployment.api_key)
+            async with self._clients.lent(None, key, provider) as client:
+                await _stream_through_litellm(request, collected, client=client, api_key=key)
         elif deployment and deployment.api_key:
             await _stream_through_litellm(request, collected, api_key=deployment.api_key)
         else:
@@ -127,14 +168,14 @@ async def _stream_through_litellm(request: ModelRequest, collected: Collected, *
             if collected.finish_reason and isinstance(stream.completion_stream, AsyncIterable):
                 await _drain(stream, collected)
                 break
-        else:
-            collected.take_usage(stream.chunks)
     finally:
+        collected.take_usage(stream.chunks)
         await stream.aclose()
 
 
 async def _opened(request: ModelRequest, access: Mapping[str, Any]) -> Any:
     parameters = _parameters(request)
+    _make_known(request.model)
     try:
         return await litellm.acompletion(**_arguments(request, parameters, access))
     except refusals.UnsupportedParamsError:
@@ -154,13 +195,42 @@ def _arguments(request: ModelRequest, parameters: Mapping[str, Any], access: Map
     }
 
 
+def _key_for_sdk(provider: str, request: ModelRequest) -> str | None:
+    """The key for a client of ours; None where LiteLLM needs none, as for the operator's own key of OpenAI."""
+    if provider not in OPERATORS_ADDRESSES:
+        return None
+    key = request.deployment.api_key if request.deployment else None
+    if key or provider == BASE_URL_PROVIDER:
+        return key
+    return next(filter(None, map(os.environ.get, KEY_VARIABLES[provider])), None)
+
+
+def _make_known(model: str) -> None:
+    """Of what its map does not know LiteLLM asks Ollama, once or twice per call, in time that nobody limits."""
+    if _provider(model) not in LOCAL_PROVIDERS or model in litellm.model_cost:
+        return
+    # Only models that can take tools are given any.
+    entry = {"litellm_provider": prefix_of(model), "mode": "chat", "supports_function_calling": True}
+    # First by hand, for what it does not find there yet it asks the server for even while it is registered.
+    litellm.model_cost[model] = {**entry, **dict.fromkeys(_COSTS, 0.0)}
+    litellm.register_model({model: litellm.model_cost[model]})
+
+
+_COSTS: Final = (
+    "input_cost_per_token",
+    "output_cost_per_token",
+    "cache_read_input_token_cost",
+    "cache_creation_input_token_cost",
+)
+
+
 async def _drain(stream: Any, collected: Collected) -> None:
     # Read what is left of the provider's own stream: the counts come behind the last word. LiteLLM's wrapper would
     # count tokens itself where there are none, so that nobody knows whose they are, rebuild and price the answer
     # and log it: half the CPU of a call, for things that we do ourselves.
-    collected.take_usage(stream.chunks)
     async for raw in stream.completion_stream:
         collected.take_usage((raw,))
+        collected.on_chunk()
 
 
 # From a tenant's own server
@@ -272,7 +342,7 @@ def _prices(request: ModelRequest) -> Prices:
 
 
 def _answer(request: ModelRequest, collected: Collected, prices: Prices) -> ModelAnswer:
-    answer = _collected_answer(request, collected, prices)
+    answer = _answer_of(collected, *_counted(request, collected), prices)
     if not answer.text.strip() and not answer.tool_requests:
         failure = _empty(request.model, collected.finish_reason)
         failure.spent = answer  # a model that only thought, or was stopped, is paid all the same
@@ -287,10 +357,12 @@ async def _held(request: ModelRequest, answer: ModelAnswer) -> ModelAnswer:
     answer.text = bare(answer.text)
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            # In a thread: a long answer, or a schema that refers to itself many times, takes its time.
-            problem = await asyncio.to_thread(problem_of, answer.text, dict(request.output_schema))
+            check = asyncio.get_running_loop().run_in_executor
+            problem = await check(_checks, problem_of, answer.text, dict(request.output_schema))
     except TimeoutError:
         problem = "It could not be checked in time."
+    except Exception:  # noqa: BLE001 - the answer is paid all the same
+        problem = "It could not be checked."
     if problem is None:
         return answer
     failure = invalid(f"The answer of the model {named(request.model)} does not hold the schema. {problem}")
@@ -298,18 +370,28 @@ async def _held(request: ModelRequest, answer: ModelAnswer) -> ModelAnswer:
     raise failure
 
 
-def _spent_on(request: ModelRequest, collected: Collected, prices: Prices) -> ModelAnswer | None:
-    """What a call that broke off is billed with; None when the model had not begun."""
-    if collected.counts is None and not collected.written:
-        return None
-    return _collected_answer(request, collected, prices)
+def _may_be_billed(failure: RunFailed, collected: Collected) -> bool:
+    has_come = collected.counts is not None or collected.has_begun
+    return has_come or (failure.__cause__ is not None and may_be_billed(failure.__cause__))
 
 
-def _collected_answer(request: ModelRequest, collected: Collected, prices: Prices) -> ModelAnswer:
+def _broken_off(request: ModelRequest, collected: Collected, prices: Prices) -> ModelAnswer:
+    """What a call that broke off is billed with: the prompt at least."""
+    counts, source = _counted(request, collected)
+    written = estimated_tokens(collected.written)
+    if collected.finish_reason is None and written > counts.completion:
+        # Counts that come before the last word are those of the first.
+        counts, source = replace(counts, completion=written), TokenSource.ESTIMATE
+    return _answer_of(collected, counts, source, prices)
+
+
+def _counted(request: ModelRequest, collected: Collected) -> tuple[TokenCounts, TokenSource]:
     if collected.counts is None or not collected.is_counted:
-        counts, source = _estimated(request, collected.written), TokenSource.ESTIMATE
-    else:
-        counts, source = plausible(collected.counts)
+        return _estimated(request, collected.written), TokenSource.ESTIMATE
+    return plausible(collected.counts)
+
+
+def _answer_of(collected: Collected, counts: TokenCounts, source: TokenSource, prices: Prices) -> ModelAnswer:
     return ModelAnswer(
         collected.text,
         collected.tool_requests,
@@ -348,7 +430,8 @@ def context_window(model: str) -> int | None:
 def _provider(model: str) -> str | None:
     # Not LiteLLM's `get_llm_provider`: for some providers it logs in, which waits for a person, on the loop.
     provider = prefix_of(model) or str(litellm.model_cost.get(model, {}).get("litellm_provider"))
-    return provider if provider in PROVIDERS else None
+    is_lost = provider != BASE_URL_PROVIDER and any(words in model for words in _MISLEADING)
+    return provider if provider in PROVIDERS and is_model_name(model) and not is_lost else None
 
 
 def _qualified(model: str) -> str:

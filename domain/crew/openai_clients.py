@@ -3,29 +3,48 @@
 OpenAI's SDK and LiteLLM add what they find there: keys, organization, project, further headers, another address.
 """
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
 import openai
 
-from domain.crew.tools.addresses import AddressGuard, AsyncGuardedTransport
+from domain.crew.tools.addresses import AddressGuard, AsyncGuardedTransport, tls_context
 
 MOST_CLIENTS: Final = 100
 """Kept open at a time, unless more of them are in use."""
 
-MOST_BYTES: Final = 64_000_000
+MOST_BYTES: Final = 16_000_000
 """Of one answer of a tenant's server, with all that is around a stream's words."""
+
+MOST_EVENT_BYTES: Final = 1_000_000
+MOST_EVENT_LINES: Final = 1_000
+"""Of one event of its stream: the SDK puts its lines together, and reads it, while the loop waits."""
 
 TRANSPORT_SECONDS: Final = 86_400.0
 """The limit given to clients: that of a call is kept around it, and LiteLLM makes a new client for each other one."""
 
+CONNECT_SECONDS: Final = 20.0
+"""How long a tenant's server may take to accept a connection: who is not there is known before the call is over."""
+
 NO_KEY: Final = "none"
 """What a server that asks for no key is given, for the SDK would look into the environment."""
 
+_TIMEOUT: Final = httpx.Timeout(TRANSPORT_SECONDS, connect=CONNECT_SECONDS)
+_PIECE_BYTES: Final = 16_384
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # the SDK's
 _SENT: Final = ("host", "content-type", "content-length", "transfer-encoding", "accept", "connection")
+
+OPERATORS_ADDRESSES: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "openai": (("OPENAI_BASE_URL", "OPENAI_API_BASE"), "https://api.openai.com/v1"),
+    "perplexity": (("PERPLEXITY_API_BASE",), "https://api.perplexity.ai"),
+}
+"""The providers that LiteLLM asks through OpenAI's SDK: the variables with their addresses, in its order, and what
+they are without."""
 
 
 class OpenAIClients:
@@ -33,12 +52,16 @@ class OpenAIClients:
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
-        self._kept: dict[tuple[str | None, str], _Kept] = {}
+        self._kept: dict[tuple[str | None, str, str], _Kept] = {}
 
     @asynccontextmanager
-    async def lent(self, base_url: str | None, key: str | None) -> AsyncIterator[openai.AsyncOpenAI]:
-        """A client for the time of one call: to a tenant's own server, or with its key to where the operator's go."""
-        name = (base_url, key or NO_KEY)
+    async def lent(
+        self, base_url: str | None, key: str | None, provider: str = "openai"
+    ) -> AsyncIterator[openai.AsyncOpenAI]:
+        """A client for the time of one call: to a tenant's own server, or to where the operator's calls go."""
+        name = (base_url, key or NO_KEY, provider)
+        if base_url is None:
+            await asyncio.to_thread(tls_context, trust_env=True)  # or the loop would wait while the client is made
         kept = self._kept.pop(name, None) or _Kept(self._made(*name))
         self._kept[name] = kept  # the last one is the last used
         kept.users += 1
@@ -61,14 +84,13 @@ class OpenAIClients:
         for kept in surplus:
             await kept.client.close()
 
-    def _made(self, base_url: str | None, key: str) -> openai.AsyncOpenAI:
-        http = None if base_url is None else _own_server_client(self._guard, key)
+    def _made(self, base_url: str | None, key: str, provider: str) -> openai.AsyncOpenAI:
         return _TenantsClient(
             api_key=key,
-            base_url=base_url or _operators_address(),
+            base_url=base_url or _operators_address(provider),
             max_retries=0,
-            timeout=TRANSPORT_SECONDS,
-            http_client=http,
+            timeout=_TIMEOUT,
+            http_client=_operators_client() if base_url is None else _own_server_client(self._guard, key),
         )
 
 
@@ -92,14 +114,18 @@ class _Kept:
         self.users = 0
 
 
-def _operators_address() -> str:
-    """Where models of OpenAI are reached from here; the order is LiteLLM's."""
-    return os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or "https://api.openai.com/v1"
+def _operators_address(provider: str) -> str:
+    variables, usual = OPERATORS_ADDRESSES[provider]
+    return next(filter(None, map(os.environ.get, variables)), usual)
+
+
+def _operators_client() -> httpx.AsyncClient:
+    return openai.DefaultAsyncHttpxClient(verify=tls_context(trust_env=True), timeout=_TIMEOUT)
 
 
 def _own_server_client(guard: AddressGuard, key: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=_OwnServerTransport(guard, key), follow_redirects=False, timeout=TRANSPORT_SECONDS, trust_env=False
+        transport=_OwnServerTransport(guard, key), follow_redirects=False, timeout=_TIMEOUT, trust_env=False
     )
 
 
@@ -129,19 +155,49 @@ class _OwnServerTransport(AsyncGuardedTransport):
 
 
 class _Limited(httpx.AsyncByteStream):
-    """The bytes of a response, up to the limit."""
+    """The bytes of a response, up to the limits; in pieces, between which others have their turn."""
 
     def __init__(self, response: httpx.Response, request: httpx.Request) -> None:
         self._response = response
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        taken = 0
+        size = _Size()
         async for data in self._response.aiter_raw():
-            taken += len(data)
-            if taken > MOST_BYTES:
+            if size.is_exceeded_with(data):
                 raise httpx.DecodingError("The answer is too long.", request=self._request)
-            yield data
+            for start in range(0, len(data), _PIECE_BYTES):
+                yield data[start : start + _PIECE_BYTES]
+                await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         await self._response.aclose()
+
+
+class _Size:
+    """What has come of an answer, and of its event that has not ended yet."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._event_bytes = 0
+        self._event_lines = 0
+        self._tail = b""
+
+    def is_exceeded_with(self, data: bytes) -> bool:
+        """Take what has come now; whether that is more than there may be."""
+        self._bytes += len(data)
+        seen, start = self._tail + data, len(self._tail)
+        for end in _EVENT_END.finditer(seen):
+            if self._is_too_long_with(seen[start : end.end()]):
+                return True
+            self._event_bytes = self._event_lines = 0
+            start = end.end()
+        if self._is_too_long_with(seen[start:]):
+            return True
+        self._tail = seen[len(seen) - min(3, self._event_bytes) :]  # of the same event: an end may come in two parts
+        return self._bytes > MOST_BYTES
+
+    def _is_too_long_with(self, part: bytes) -> bool:
+        self._event_bytes += len(part)
+        self._event_lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+        return self._event_bytes > MOST_EVENT_BYTES or self._event_lines > MOST_EVENT_LINES

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
+import structlog
 
 from domain.model.availability import OperatorModels
 from domain.model.model_names import is_model_name
@@ -42,6 +43,8 @@ MAX_LOCAL_MODELS: Final = 200
 _LOCAL_NAMES: Final = (".localhost", ".local", ".internal")
 _LATEST: Final = ":latest"
 
+_log = structlog.get_logger(__name__)
+
 
 class OperatorProbe:
     """Knows what the environment of this process gives access to; asks the local server at most every 15 seconds."""
@@ -56,7 +59,10 @@ class OperatorProbe:
         """What can be reached, at most so many seconds old; takes two seconds at the longest, and never raises."""
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
-                self._known = await operator_models()
+                found = await operator_models()
+                if found.is_local_silent and not self._known.is_local_silent:  # once, not at every look
+                    _log.warning("ollama_silent", hint="The server at OLLAMA_API_BASE does not answer.")
+                self._known = found
                 self._fresh_until = time.monotonic() + self._seconds
             return self._known
 

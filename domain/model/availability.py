@@ -1,11 +1,12 @@
 """What of the catalogue can be had now: a tenant's entries over the shipped ones, with whose key, or why not."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from domain.model.catalogue import find_shipped
 from domain.model.credential import Credential, CredentialKind
 from domain.model.identity import TenantId
 from domain.model.model import Model, Tier, Unusable
@@ -16,6 +17,14 @@ from domain.model.routing import Deployment, Offer
 OPERATOR: Final = "operator"
 LOCAL_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
 FREE_PROVIDERS: Final = LOCAL_PROVIDERS | {SIMULATED}
+NO_ENTRY: Final = (
+    "The catalogue has no model of this name: check it, make an entry with prices, or set REGATTA_UNKNOWN_PRICE."
+)
+"""Of a model that somebody names, whose price is not known."""
+
+_NO_PRICE: Final = (
+    "Its price is unknown: give its entry prices (not zero where the operator pays), or set REGATTA_UNKNOWN_PRICE."
+)
 _PULLED, _LATEST, _LAST = "ollama_chat/", ":latest", 1_000_000
 
 
@@ -95,9 +104,29 @@ def offers(
     now: datetime,
     key_of: KeyOf = lambda *_: None,
 ) -> list[Offer]:
-    """Every model as it can be had at `now`. `key_of` opens a credential; whoever only looks leaves it closed."""
+    """Every model as it can be had at `now`. `key_of` opens a credential; whoever only looks leaves it closed.
+
+    Whoever has to pay is asked for the price: see `_prices`.
+    """
     owned = {(credential.kind, credential.subject): credential for credential in records.credentials}
-    return [_offer(model, owned, records.cooling, operator, rule, now, key_of) for model in models]
+    shown = models if _is_bare(records, operator) else map(_named_only, models)
+    return [_offer(model, owned, records.cooling, operator, rule, now, key_of) for model in shown]
+
+
+def _is_bare(records: ModelRecords, operator: OperatorModels) -> bool:
+    """Whether nobody ever gave access to a real model: then work is routed to simulated ones.
+
+    Not where a real one is merely in trouble: a made-up answer must not pass for a real one.
+    """
+    is_operators = operator.providers or operator.models or operator.is_local_silent
+    has_key = any(credential.kind is CredentialKind.PROVIDER for credential in records.credentials)
+    own = (entry for entry in records.entries if entry.base_url and entry.routing_order is not None)
+    return not (is_operators or has_key or any(own))
+
+
+def _named_only(model: Model) -> Model:
+    """The model as beside real ones: a simulated one is used only where it is named."""
+    return replace(model, routing_order=None) if model.provider == SIMULATED else model
 
 
 def _offer(
@@ -111,13 +140,14 @@ def _offer(
 ) -> Offer:
     if not model.is_enabled:
         return Offer(model, None, Unusable.DISABLED, "It is switched off in the catalogue.")
-    prices = rule.prices_of(model, operator)
-    if prices is None:
-        return Offer(model, None, Unusable.NO_PRICE, "Its price is not known: give its entry prices.")
     credential = owned.get((CredentialKind.MODEL, str(model.id)))
     if credential is None and not model.base_url:  # a provider's key is not for servers of other people
         credential = owned.get((CredentialKind.PROVIDER, model.provider))
-    if credential is None and not model.base_url:
+    is_operators = credential is None and not model.base_url
+    prices = _prices(model, operator, rule, is_operators=is_operators)
+    if prices is None:
+        return Offer(model, None, Unusable.NO_PRICE, _NO_PRICE)
+    if is_operators:
         missing = _missing(model, operator)
         if missing is not None:
             return missing
@@ -131,6 +161,20 @@ def _offer(
             model, deployment, Unusable.COOLING_DOWN, f"Its provider was in trouble; until {until:%H:%M:%S} UTC."
         )
     return Offer(model, deployment)
+
+
+def _prices(model: Model, operator: OperatorModels, rule: PriceRule, *, is_operators: bool) -> Prices | None:
+    """The prices to book at. Where the operator pays, a tenant's entry makes nothing cheaper than it ships.
+
+    What does not ship has there the price of its entry, which is unknown where one of them is zero.
+    """
+    if model.is_shipped or not is_operators:
+        return rule.prices_of(model, operator)
+    base = find_shipped(model.name)
+    if base is None and not (model.prompt_price and model.completion_price):
+        model = replace(model, prompt_price=None, completion_price=None)
+    prices = rule.prices_of(model, operator)
+    return prices.at_least(base.prices) if prices and base and base.prices else prices
 
 
 def _missing(model: Model, operator: OperatorModels) -> Offer | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from domain.model.money import Money
 
 WARN_AT: Final = Decimal("0.9")
-"""The part of a limit that, once spent, is told once per period."""
+"""The part of a limit that, once spent, is told once per period, and again when the limit is raised."""
 
 
 class BudgetScope(Enum):
@@ -28,7 +28,6 @@ class Budget:
     limit_amount: Decimal | None = None
     spent_amount: Decimal = Decimal(0)
     reserved_amount: Decimal = Decimal(0)
-    is_warned: bool = False
 
     @property
     def limit(self) -> Money | None:
@@ -53,6 +52,13 @@ class Budget:
     def utilisation(self) -> float | None:
         """The spent part of the limit, 1.0 when all of it is; None when it is unlimited or zero."""
         return float(self.spent_amount / self.limit_amount) if self.limit_amount else None
+
+    @property
+    def is_warned(self) -> bool:
+        """Whether the part of the limit that is told of is spent."""
+        if self.limit_amount is None or not self.spent_amount:
+            return False
+        return self.spent_amount >= WARN_AT * self.limit_amount
 
     @property
     def is_exhausted(self) -> bool:
@@ -84,9 +90,14 @@ class Shortfall:
     def message(self) -> str:
         return (
             f"The budget of the {self.scope.value.lower()} does not suffice: of {_shown(self.limit_amount)} are"
-            f" {_shown(self.spent_amount)} spent and {_shown(self.reserved_amount)} reserved,"
-            f" and the next call needs up to {_shown(self.required_amount)}."
+            f" {_shown(self.spent_amount)} spent and {_shown(self.reserved_amount)} reserved, and {self._missing}."
         )
+
+    @property
+    def _missing(self) -> str:
+        # Before anything is asked for, at a kickoff, there is no call yet that needs something.
+        needed = self.required_amount
+        return f"the next call needs up to {_shown(needed)}" if needed else "nothing is left for any call"
 
     def as_document(self) -> dict[str, Any]:
         """As JSON, amounts as text."""

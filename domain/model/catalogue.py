@@ -43,6 +43,11 @@ def find_shipped(name: str) -> Model | None:
     return _by_name().get(name)
 
 
+def is_known_bare(name: str) -> bool:
+    """Whether a shipped entry is meant by this name without a provider, like `gpt-4o-mini`."""
+    return any(each.partition("/")[2] == name for each in _by_name())
+
+
 def find_shipped_by_id(identifier: UUID) -> Model | None:
     """The shipped entry with this id."""
     return _by_id().get(identifier)
@@ -61,8 +66,12 @@ def own_entry(tenant_id: TenantId, name: str, values: Mapping[str, Any]) -> Mode
 
 
 def with_own_prices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values; plain prices of the tenant's own take the finer shipped ones (long prompts, …) out of force."""
-    return {**values, "price_details": {}} if _PLAIN_PRICES & values.keys() else dict(values)
+    """The values; plain prices of the tenant's own take the finer ones (long prompts, …) out of force.
+
+    So does a price of reading with the cached one beside it, which was a part of the old price.
+    """
+    own = {**values, "price_details": {}} if _PLAIN_PRICES & values.keys() else dict(values)
+    return {"cached_price": None, **own} if "prompt_price" in own else own
 
 
 _TAKEN: Final = (

@@ -18,6 +18,7 @@ BASE_URL_PROVIDER: Final = "openai"
 MAX_PRICE: Final = 1_000_000
 MAX_TOKENS: Final = 100_000_000
 MAX_PER_MINUTE: Final = 1_000_000_000
+MAX_URL: Final = 2_000
 
 
 class Tier(Enum):
@@ -121,6 +122,9 @@ class Model:
     def _check_base_url(self, rules: Rules, url: str) -> None:
         message = "This is no web address like https://models.example.org/v1, without a user name and a password."
         rules.require(is_web_address(url), message, "baseUrl")
+        rules.require(len(url) <= MAX_URL, f"At most {MAX_URL:,} characters.", "baseUrl")
+        # The path of each call is written behind it.
+        rules.require("?" not in url and "#" not in url, "A query or a fragment is not allowed.", "baseUrl")
         only = f"Only models of the provider {BASE_URL_PROVIDER} have an address of their own."
         rules.require(self.provider == BASE_URL_PROVIDER, only, "baseUrl")
 

@@ -1,5 +1,6 @@
 """Names of models: which providers a name may lead to, for that is decided here and not by who writes a role."""
 
+import re
 from typing import Final
 
 SIMULATED: Final = "simulated"
@@ -28,6 +29,8 @@ whatever cloud credentials the machine happens to have."""
 
 MAX_MODEL_NAME: Final = 200
 _REFERENCE: Final = "os.environ/"
+_NAME: Final = re.compile(r"[A-Za-z0-9._:@/+-]+")
+_ELSEWHERE: Final = frozenset({"", ".", ".."})
 
 
 def prefix_of(model: str) -> str | None:
@@ -37,8 +40,13 @@ def prefix_of(model: str) -> str | None:
 
 
 def is_model_name(model: str) -> bool:
-    """Whether this can be a name at all; a reference to the server's environment is none."""
-    return 0 < len(model) <= MAX_MODEL_NAME and model.isprintable() and not model.startswith(_REFERENCE)
+    """Whether this can be a name at all: it may become a part of an address, and must not lead to another one there.
+
+    Nor is a reference to the server's environment a name.
+    """
+    if not 0 < len(model) <= MAX_MODEL_NAME or not _NAME.fullmatch(model):
+        return False
+    return _ELSEWHERE.isdisjoint(model.split("/")) and _REFERENCE not in model
 
 
 def is_provider_allowed(model: str) -> bool:

@@ -73,20 +73,46 @@ class Prices:
             + counts.reasoning * self.reasoning
         )
 
-    def worst(self, prompt_tokens: int, output_tokens: int) -> Decimal:
-        """The most that a call of so many tokens can cost, rounded up to what can be stored.
+    def at_least(self, other: "Prices") -> "Prices":
+        """The dearer of both in everything, and for prompts of every length."""
+        limits = sorted({limit for limit, _ in (*self.above, *other.above)}, reverse=True)
+        behind = tuple((limit, _dearer(self.behind(limit), other.behind(limit))) for limit in limits)
+        return _dearer(self, other, behind)
 
-        Dearest reading (fresh, or written to a cache) and dearest writing (spoken, or reasoning).
+    def behind(self, limit: int) -> "Prices":
+        """The prices of prompts that are a token longer."""
+        return next((prices for begin, prices in self.above if begin <= limit), self)
+
+    def worst(self, prompt_tokens: int, output_tokens: int) -> Decimal:
+        """The most that a call of at most so many tokens can cost, rounded up to what can be stored.
+
+        Dearest reading (fresh, or written to a cache) and dearest writing (spoken, or reasoning), at the prices of any
+        prompt that is not longer: where longer ones are cheaper, one at the limit may cost more than one behind it.
         """
+        worst, longest = ZERO, prompt_tokens
         for limit, prices in self.above:
-            if prompt_tokens > limit:
-                return prices.worst(prompt_tokens, output_tokens)
+            if longest > limit:
+                worst, longest = max(worst, prices.worst(longest, output_tokens)), limit
+        return max(worst, self._dearest(longest, output_tokens))
+
+    def _dearest(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         reading = prompt_tokens * max(self.prompt, self.written, self.cached)
         writing = output_tokens * max(self.completion, self.reasoning)
         return (reading + writing).quantize(SMALLEST, ROUND_UP)
 
 
 FREE: Final = Prices(ZERO, ZERO, ZERO, ZERO, ZERO)
+
+
+def _dearer(one: Prices, other: Prices, above: tuple[tuple[int, Prices], ...] = ()) -> Prices:
+    return Prices(
+        max(one.prompt, other.prompt),
+        max(one.completion, other.completion),
+        max(one.cached, other.cached),
+        max(one.written, other.written),
+        max(one.reasoning, other.reasoning),
+        above,
+    )
 
 
 def _longer(tier: Mapping[str, Any], prompt: Decimal, completion: Decimal, cached: Decimal | None) -> Prices:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from domain.errors import FailureCode, RunFailed
 from domain.model.model import Model, Tier, Unusable
-from domain.model.model_names import SIMULATED
 from domain.model.money import Money
 from domain.model.prices import Prices
 from domain.model.role import Expertise, Role
@@ -169,6 +168,11 @@ class Offer:
     def is_usable(self) -> bool:
         return self.unusable is None and self.deployment is not None
 
+    @property
+    def can_be_waited_for(self) -> bool:
+        """Whether it is usable, or will be when it has cooled down."""
+        return self.deployment is not None and self.unusable in (None, Unusable.COOLING_DOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -276,10 +280,11 @@ def route(offers: Iterable[Offer], demand: Demand) -> Route:
     """
     if demand.pinned is not None:
         return Route(demand, (_pinned(list(offers), demand),))
-    candidates = _candidates([offer for offer in offers if offer.is_usable], demand)
-    if not candidates:
-        raise RunFailed(FailureCode.MODEL_UNAVAILABLE, _NOTHING)
-    choices = [Choice(offer, _reason(offer.model.tier, demand)) for offer in _ordered(candidates, demand)]
+    routed = [offer for offer in offers if offer.model.routing_order is not None and offer.can_be_waited_for]
+    fitting = [offer for offer in routed if _fits(offer.model, demand)]
+    if not fitting:
+        raise RunFailed(FailureCode.MODEL_UNAVAILABLE, _nothing_fits(routed, demand))
+    choices = [Choice(offer, _reason(offer.model.tier, demand)) for offer in _ordered(fitting, demand)]
     return Route(demand, tuple(choices))
 
 
@@ -289,12 +294,20 @@ _NOTHING: Final = (
 )
 
 
+def _nothing_fits(routed: Sequence[Offer], demand: Demand) -> str:
+    if not routed:
+        return _NOTHING
+    if demand.needs_tools and not any(offer.model.supports_tools for offer in routed):
+        return "No usable model takes tools, and the role has some: name one that does on the role."
+    return f"No usable model that fits can read about {demand.prompt_tokens:,} tokens at once."
+
+
 def _pinned(offers: Sequence[Offer], demand: Demand) -> Choice:
     offer = find_offer(offers, demand.pinned or "")
     shown = repr((demand.pinned or "")[:100])
     if offer is None:
         raise RunFailed(FailureCode.MODEL_UNKNOWN, f"There is no model named {shown} in the catalogue.")
-    if not offer.is_usable and offer.unusable is not Unusable.COOLING_DOWN:
+    if not offer.can_be_waited_for:
         code = FailureCode.MODEL_UNKNOWN if offer.unusable is Unusable.NO_PRICE else FailureCode.MODEL_UNAVAILABLE
         raise RunFailed(code, f"The model {shown} cannot be used: {offer.explanation}")
     return Choice(offer, f"{demand.pinned_by}.".capitalize())
@@ -311,20 +324,18 @@ def find_offer(offers: Iterable[Offer], name: str) -> Offer | None:
     return found
 
 
-def _candidates(usable: Sequence[Offer], demand: Demand) -> list[Offer]:
-    """What may be routed to: with tools where they are needed, wide enough, and real where there is anything real."""
-    fitting = [offer for offer in usable if offer.model.routing_order is not None and _fits(offer.model, demand)]
-    real = [offer for offer in fitting if offer.model.provider != SIMULATED]
-    return real or fitting
-
-
 def _fits(model: Model, demand: Demand) -> bool:
     is_wide = model.context_window is None or demand.prompt_tokens <= model.context_window
     return is_wide and (model.supports_tools or not demand.needs_tools)
 
 
 def _ordered(candidates: Sequence[Offer], demand: Demand) -> list[Offer]:
-    return sorted(candidates, key=lambda offer: (*_distance(offer.model.tier, demand), *_place(offer.model, demand)))
+    """By tier, then in the catalogue's order; those that cool down come behind all others."""
+
+    def place(offer: Offer) -> tuple[Any, ...]:
+        return not offer.is_usable, *_distance(offer.model.tier, demand), *_place(offer, demand)
+
+    return sorted(candidates, key=place)
 
 
 def _distance(tier: Tier, demand: Demand) -> tuple[int, int]:
@@ -333,12 +344,12 @@ def _distance(tier: Tier, demand: Demand) -> tuple[int, int]:
     return abs(tier.level - demand.tier.level), -tier.level if upwards else tier.level
 
 
-def _place(model: Model, demand: Demand) -> tuple[Decimal, int, str]:
+def _place(offer: Offer, demand: Demand) -> tuple[Decimal, int, str]:
     """Within a tier: the cheapest first where cost matters most, else in the catalogue's order."""
-    prices = model.prices
-    is_thrifty = demand.preference is QualityPreference.COST_OPTIMIZED and prices is not None
+    prices = offer.deployment.prices if offer.deployment else None
+    is_thrifty = demand.preference is QualityPreference.COST_OPTIMIZED
     cost = prices.worst(demand.prompt_tokens, demand.output_tokens) if is_thrifty and prices else Decimal(0)
-    return cost, model.routing_order or 0, model.name
+    return cost, offer.model.routing_order or 0, offer.model.name
 
 
 def _reason(tier: Tier, demand: Demand) -> str:

@@ -223,4 +223,16 @@ TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team, "projectI
 ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role, "teamId")
 TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task, "teamId")
 TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool, "projectId")
-MODELS = Kind[Model](lambda unit: unit.models, _enter_model, _settle_model)
+
+
+def models_at(may_reach: Callable[[str], bool]) -> Kind[Model]:
+    """Entries of the catalogue; an own server that `may_reach` refuses would only fail in every call."""
+
+    async def enter(unit: UnitOfWork, model: Model, given: Given) -> None:
+        is_new = given is EVERYTHING or "base_url" in given
+        if is_new and model.base_url and not may_reach(model.base_url):
+            allows = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
+            raise Invalid.at(f"This is not on the public internet; {allows}.", "baseUrl")
+        await _enter_model(unit, model, given)
+
+    return Kind[Model](lambda unit: unit.models, enter, _settle_model)

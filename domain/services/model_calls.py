@@ -39,8 +39,9 @@ class ModelCall:
         booking = _Booking(self, client)
         try:
             answer = await client.complete(self.request, booking.text.take)
-        except asyncio.CancelledError:
-            self.sink.book(*booking.closed(CallOutcome.CANCELLED, booking.estimated(), "cancelled"))
+        except asyncio.CancelledError as cancelled:
+            spent = getattr(cancelled, "spent", None) or booking.estimated()
+            self.sink.book(*booking.closed(CallOutcome.CANCELLED, spent, "cancelled"))
             raise
         except RunFailed as failure:
             await self._settle(booking, CallOutcome.FAILED, failure.spent or booking.spent(), failure.code.value)

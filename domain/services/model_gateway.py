@@ -9,9 +9,10 @@ import asyncio
 import random
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Never
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from domain.errors import FailureCode, RunFailed, Unavailable
 from domain.model.budget import BudgetScope, Limits, Shortfall
@@ -32,6 +33,7 @@ from domain.services.model_calls import COALESCE_SECONDS, ModelCall
 
 _STORE_PAUSE = 0.5
 _SPREAD = 0.05
+_INVALID = FailureCode.MODEL_ANSWER_INVALID
 
 _log = structlog.get_logger(__name__)
 
@@ -40,19 +42,22 @@ _log = structlog.get_logger(__name__)
 class GatewayRules:
     """How calls are tried; durations in seconds.
 
-    `max_output_tokens` caps the answer of a role that sets no cap. A model is tried `attempts` times, with pauses that
-    begin at `first_pause` and double, unless its provider says how long to wait: so long it is waited for up to
-    `patience` when there is no other model, and `brief` when there is. A model that failed to the end is left alone for
-    `cool`. A reservation counts as lost `slack` after its call must be over.
+    `max_output_tokens` caps the answer of a role that sets no cap. A model is tried `attempts` times, and all models
+    of a call together `most_attempts` times, with pauses that begin at `first_pause` and double, unless the provider
+    says how long to wait: so long it is waited for up to `patience` when there is no other model, and `brief` when
+    there is. A model that failed to the end is left alone for `cool`, one whose key was refused for `cool_key`. A
+    reservation counts as lost `slack` after its call must be over.
     """
 
     max_output_tokens: int = 4096
     attempts: int = 2
+    most_attempts: int = 6
     first_pause: float = 0.5
     longest_pause: float = 8.0
     patience: float = 30.0
     brief: float = 1.0
     cool: float = 10.0
+    cool_key: float = 60.0
     slack: float = 60.0
     coalesce: float = COALESCE_SECONDS
 
@@ -64,6 +69,13 @@ class RoutedGateway:
         self.client = client
         self.budgets = budgets
         self.rules = rules or GatewayRules()
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Release a reservation whose call is not made. Nobody waits for it: the work may be cancelled."""
+        task = asyncio.ensure_future(self.budgets.release(reservation))
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """An answer to the request from the first model of the work's route that gives one.
@@ -100,7 +112,6 @@ class _Journey:
     prompt_tokens: int = 0
     left: list[Choice] = field(default_factory=list)
     reason: str | None = None
-    short: RunFailed | None = None
 
     async def answer(self) -> ModelAnswer:
         self.prompt_tokens = self.gateway.client.most_prompt_tokens(self.request)
@@ -112,7 +123,7 @@ class _Journey:
                 return await self._from(choice)
             except _Elsewhere as elsewhere:
                 failure = elsewhere.failure
-        raise self.short or failure or _too_long(self.request)
+        raise failure or _too_long(self.request)
 
     def _fitting(self) -> list[Choice]:
         """The choices that can read the whole conversation; it grows while a task goes on. A pinned one is asked."""
@@ -136,23 +147,40 @@ class _Journey:
                 with attempt:
                     return await self._attempt(choice)
         except RunFailed as failure:
-            if not failure.retryable:
-                raise
-            await self._leave_alone(choice, failure)
-            self.reason = f"{choice.model.name} failed ({failure.code.value}): the next model in line."
-            raise _Elsewhere(failure) from failure
-        raise AssertionError  # tenacity returns or raises
+            await self._learn(choice, failure)
+            self._give_up_on(choice, failure)
+        raise AssertionError  # tenacity returns or raises, and so does `_give_up_on`
 
     def _retrying(self) -> AsyncRetrying:
-        rules = self.gateway.rules
-        enough = stop_after_attempt(rules.attempts)
         return AsyncRetrying(
-            stop=lambda state: enough(state) or _retry_after(state) > self._patience(rules.patience),
+            stop=self._is_enough,
             wait=self._pause,
             retry=retry_if_exception(lambda error: isinstance(error, RunFailed) and error.retryable),
             sleep=asyncio.sleep,
             reraise=True,
         )
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        """Whether this model is not tried again: a slow or senseless one only where there is no other."""
+        rules, failure = self.gateway.rules, state.outcome.exception() if state.outcome else None
+        is_tiresome = isinstance(failure, RunFailed) and (failure.is_timeout or failure.code is _INVALID)
+        return (
+            state.attempt_number >= (1 if is_tiresome and self.left else rules.attempts)
+            or self.attempts >= rules.most_attempts
+            or _retry_after(state) > self._patience(rules.patience)
+        )
+
+    def _give_up_on(self, choice: Choice, failure: RunFailed) -> Never:
+        """Go on with the next model where that may help. Raises _Elsewhere, or the failure."""
+        if not failure.retryable:
+            raise failure
+        if failure.code is _INVALID:  # paid for: dearer models are not asked, nor the whole line in another attempt
+            self.left = [other for other in self.left if other.model.tier.level <= choice.model.tier.level]
+            failure = _final(failure)
+        if self.attempts >= self.gateway.rules.most_attempts:
+            self.left = []
+        self.reason = f"{choice.model.name} failed ({failure.code.value}): the next model in line."
+        raise _Elsewhere(failure) from failure
 
     def _pause(self, state: RetryCallState) -> float:
         rules = self.gateway.rules
@@ -163,9 +191,13 @@ class _Journey:
         """How long this model is waited for: only as long as it must where there is another one."""
         return min(self.gateway.rules.brief, alone) if self.left else alone
 
-    async def _leave_alone(self, choice: Choice, failure: RunFailed) -> None:
-        if failure.code is FailureCode.MODEL_UNAVAILABLE and not failure.retry_after_seconds:
-            await self._cool_down(choice, failure, self.gateway.rules.cool)
+    async def _learn(self, choice: Choice, failure: RunFailed) -> None:
+        """Leave the model alone for a while, where what went wrong would go wrong for the next one, too."""
+        rules = self.gateway.rules
+        if failure.is_key_refused:
+            await self._cool_down(choice, failure, rules.cool_key)
+        elif failure.code is FailureCode.MODEL_UNAVAILABLE and not failure.retry_after_seconds:
+            await self._cool_down(choice, failure, rules.cool)
 
     async def _cool_down(self, choice: Choice, failure: RunFailed, seconds: float) -> None:
         credential, name = choice.deployment.credential, choice.model.name
@@ -173,15 +205,19 @@ class _Journey:
 
     async def _attempt(self, choice: Choice) -> ModelAnswer:
         request = self._request_to(choice)
-        self.attempts += 1
         decision = self.work.route.decision(choice, self._worst_case(request, choice), self.reason)
         reservation = self._reservation(choice, request, decision)
-        await self._reserved(choice, reservation)
-        coalesce = self.gateway.rules.coalesce
-        call = ModelCall(self.work, request, reservation, decision, self.sink, coalesce)
+        try:
+            await self._reserved(choice, reservation)
+        except asyncio.CancelledError:
+            self.gateway.give_back(reservation)  # it may have been granted all the same
+            raise
+        self.attempts += 1
+        call = ModelCall(self.work, request, reservation, decision, self.sink, self.gateway.rules.coalesce)
         try:
             return await call.answer(self.gateway.client)
         except RunFailed as failure:
+            _log.warning("model_call_failed", model=request.model, code=failure.code.value, reason=failure.message)
             if failure.retry_after_seconds:  # for everybody, at once: not after our own last attempt
                 await self._cool_down(choice, failure, failure.retry_after_seconds)
             raise
@@ -208,7 +244,7 @@ class _Journey:
             provider=model.provider,
             attempt=work.task.attempts,
             call=self.number,
-            call_attempt=self.attempts,
+            call_attempt=self.attempts + 1,
             amount=decision.estimated_amount,
             tokens=self._about + request.parameters["max_tokens"] if model.tokens_per_minute else 0,
             credential=choice.deployment.credential,
@@ -246,7 +282,6 @@ class _Journey:
         failure.shortfall = shortfall
         if shortfall.scope is not BudgetScope.TASK:
             raise failure
-        self.short = self.short or failure
         lower = self.work.route.cheaper_than(choice)
         self.left = [other for other in lower if other in self.left]
         self.reason = f"The task's budget does not suffice for {choice.model.name}: a cheaper tier."
@@ -260,12 +295,20 @@ class _Journey:
             message = f"The model {choice.model.name!r} is {what} for another {ruling.wait_seconds:.0f} seconds."
             self.reason = f"{choice.model.name} is {what}: the next model in line."
             raise _Elsewhere(RunFailed(FailureCode.MODEL_UNAVAILABLE, message, retryable=True))
-        await asyncio.sleep(ruling.wait_seconds + random.uniform(0, _SPREAD))  # noqa: S311 - as above
+        # Everybody who waits is told the same moment: they must not come back together.
+        await asyncio.sleep(ruling.wait_seconds * random.uniform(1.0, 1.5) + random.uniform(0, _SPREAD))  # noqa: S311
 
 
 def _retry_after(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after_seconds or 0.0) if isinstance(error, RunFailed) else 0.0
+
+
+def _final(failure: RunFailed) -> RunFailed:
+    """The same failure, not to be tried again."""
+    final = RunFailed(failure.code, failure.message)
+    final.spent = failure.spent
+    return final
 
 
 def _too_long(request: ModelRequest) -> RunFailed:

@@ -52,7 +52,7 @@ class PreviewRequest:
                 (self.expertise, "expertise"),
                 (self.model, "model"),
             ):
-                rules.require(value is None, "A task brings its own.", name)
+                rules.require(value is None, f"A task brings its own {name}.", name)
         rules.text(self.description, "description")
         rules.text(self.expected_output, "expectedOutput")
         if self.model is not None:
@@ -94,6 +94,7 @@ class _Work:
     expertise: Expertise | None = None
     needs_tools: bool = False
     preference: QualityPreference | None = None
+    max_budget: Decimal | None = None
 
 
 DEFAULT_PREFERENCE: Final = QualityPreference.BALANCED
@@ -122,7 +123,7 @@ class PreviewRouting:
             found = route(offers, demand)
         except RunFailed as failure:
             return _preview(demand, demand.tier, str(failure))
-        return _routed(found, demand)
+        return _routed(found, demand, work.max_budget)
 
     async def _work(self, tenant_id: TenantId, request: PreviewRequest) -> _Work | None:
         if request.task_id is not None:
@@ -143,6 +144,7 @@ class PreviewRouting:
             role,
             needs_tools=any(tools.values()),
             preference=task.quality_preference,
+            max_budget=task.max_budget,
         )
 
     def _demand(self, work: _Work, request: PreviewRequest) -> Demand:
@@ -167,16 +169,29 @@ def _preview(demand: Demand, wanted_tier: Tier, reason: str) -> RoutingPreview:
     return RoutingPreview(demand.preference, demand.complexity, demand.factors, wanted_tier, reason)
 
 
-def _routed(found: Route, demand: Demand) -> RoutingPreview:
-    first = found.first
-    wanted = first.model.tier if found.is_pinned else demand.tier
-    others = [choice.model for choice in found.choices[1:]]
+def _routed(found: Route, demand: Demand, max_budget: Decimal | None) -> RoutingPreview:
+    wanted = found.first.model.tier if found.is_pinned else demand.tier
+    left, reason = _affordable(found, demand, max_budget)
+    preview = _preview(demand, wanted, reason)
+    if not left:
+        return preview
+    others = [choice.model for choice in left[1:]]
     return replace(
-        _preview(demand, wanted, first.reason),
-        model=first.model,
+        preview,
+        model=left[0].model,
         alternatives=tuple(others[:MOST_ALTERNATIVES]),
-        estimated_cost=Money(_worst(first, demand)),
+        estimated_cost=Money(_worst(left[0], demand)),
     )
+
+
+def _affordable(found: Route, demand: Demand, max_budget: Decimal | None) -> tuple[list[Choice], str]:
+    """What a run would try within the task's budget, best first, and why: on to lower tiers, as the gateway goes on."""
+    left, reason = list(found.choices), found.first.reason
+    while left and max_budget is not None and _worst(left[0], demand) > max_budget:
+        short = left.pop(0)
+        left = [other for other in found.cheaper_than(short) if other in left]
+        reason = f"The task's budget does not suffice for {short.model.name}" + (": a cheaper tier." if left else ".")
+    return left, reason
 
 
 def _worst(choice: Choice, demand: Demand) -> Decimal:

@@ -22,7 +22,7 @@ from domain.events import (
 )
 from domain.model.execution import TASK_FINAL, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId, utc_now
-from domain.model.ledger import LedgerEntry, Usage
+from domain.model.ledger import CallOutcome, LedgerEntry, Usage
 from domain.model.planning import with_inputs
 from domain.model.role import Role
 from domain.model.routing import Route, demand_of, route
@@ -392,6 +392,7 @@ class _Run:
 
     def _note_completed(self, task: TaskExecution, output: str, spent: "_SpendingSink") -> None:
         task.status = TaskExecutionStatus.COMPLETED
+        task.model = spent.model or task.model
         task.output = output
         task.finished_at = utc_now()
         completed = TaskCompleted(
@@ -509,6 +510,8 @@ class _SpendingSink:
         self._sink = sink
         self.tokens = before.total_tokens
         self.cost = before.amount
+        self.model: str | None = None
+        """Of the last call that succeeded."""
 
     def emit(self, event: ExecutionEvent) -> None:
         self._sink.emit(event)
@@ -524,3 +527,5 @@ class _SpendingSink:
     def _add(self, entry: LedgerEntry) -> None:
         self.tokens += entry.total_tokens
         self.cost += entry.cost
+        if entry.outcome is CallOutcome.SUCCEEDED:
+            self.model = entry.model

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,6 +48,9 @@ class CredentialsTable:
         await self.connection.execute(delete(self.table).where(self._mine, *its))
 
     async def count(self) -> int:
+        # Until the end of the transaction: two that count at once would both find room for one more.
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended('credentials ' || :tenant, 0))")
+        await self.connection.execute(lock, {"tenant": str(self.tenant_id)})
         found: int = (await self.connection.execute(select(func.count()).where(self._mine))).scalar_one()
         return found
 

@@ -108,11 +108,13 @@ class OutputStreamed(ExecutionEvent):
 class RoutingDecided(ExecutionEvent):
     is_type_of = stands_for(domain.RoutingDecided)
     call: int = strawberry.field(description="Counts the model calls of the attempt from 1.")
-    call_attempt: int = strawberry.field(description="Counts the HTTP attempts of that call from 1.")
+    call_attempt: int = strawberry.field(
+        description="Counts the attempts at that call from 1, over all models that were tried."
+    )
     decision: RoutingDecision = strawberry.field(description="Which model, and why.")
 
 
-@strawberry.type(description="A budget reached nine tenths of its limit; told once per period.")
+@strawberry.type(description="A budget reached nine tenths of its limit; told once per period and limit.")
 class BudgetWarned(ExecutionEvent):
     is_type_of = stands_for(domain.BudgetWarned)
     scope: BudgetScope = strawberry.field(description="Whose budget it is.")
@@ -134,7 +136,9 @@ class ModelCalled(ExecutionEvent):
     cost: Money = strawberry.field(description="What the call cost.")
     latency_seconds: float | None = strawberry.field(description="Seconds from the request to the end of the answer.")
     call: int = strawberry.field(description="Counts the model calls of the attempt from 1.")
-    call_attempt: int = strawberry.field(description="Counts the HTTP attempts of that call from 1.")
+    call_attempt: int = strawberry.field(
+        description="Counts the attempts at that call from 1, over all models that were tried."
+    )
     error: str | None = strawberry.field(description="The class of the error; null when there was none.")
     is_overrun: bool = strawberry.field(description="Whether it cost more than was kept back for it.")
     ledger_entry_id: strawberry.ID | None = computed(

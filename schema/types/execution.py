@@ -86,7 +86,9 @@ class TaskExecution(Node):
     position: int = strawberry.field(description="Its place in the execution, from 0.")
     status: TaskExecutionStatus = strawberry.field(description="Where it stands.")
     role_title: str = strawberry.field(description="The title of the role at kickoff.")
-    model: str | None = strawberry.field(description="The model that was used; null before the start.")
+    model: str | None = strawberry.field(
+        description="The model of its last call that succeeded; the first choice until then; null before the start."
+    )
     attempts: int = strawberry.field(description="How often it was begun.")
     max_attempts: int = strawberry.field(description="How often it is tried before it fails.")
     output: str | None = strawberry.field(description="What came out; null before the end.")

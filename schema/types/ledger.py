@@ -27,7 +27,10 @@ class RoutingDecision:
     estimated_cost: Money = strawberry.field(description="The most that the call could cost.")
 
 
-@strawberry.type(description="One HTTP attempt at a model call, also one that failed, was cancelled or was lost.")
+@strawberry.type(
+    description="One attempt at a model call, also one that failed, was cancelled or was lost,"
+    " or that was refused before it was sent."
+)
 class LedgerEntry(Node):
     is_type_of = stands_for(domain.LedgerEntry)
     id: strawberry.ID = global_id("LedgerEntry")
@@ -36,7 +39,9 @@ class LedgerEntry(Node):
     outcome: CallOutcome = strawberry.field(description="How the call ended.")
     attempt: int = strawberry.field(description="The attempt at the task, from 1.")
     call: int = strawberry.field(description="Counts the model calls of that attempt from 1.")
-    call_attempt: int = strawberry.field(description="Counts the HTTP attempts of that call from 1.")
+    call_attempt: int = strawberry.field(
+        description="Counts the attempts at that call from 1, over all models that were tried."
+    )
     prompt_tokens: int = strawberry.field(description="Tokens that the model read.")
     completion_tokens: int = strawberry.field(description="Tokens that the model wrote.")
     cached_tokens: int = strawberry.field(description="Of the prompt tokens, those from the provider's cache.")

@@ -29,7 +29,9 @@ class Role(Record, Node):
     expertise: Expertise = strawberry.field(description="How experienced it is.")
     goals: list[str] = strawberry.field(description="What it strives for.")
     backstory: str = strawberry.field(description="Who it is.")
-    model: str | None = strawberry.field(description="The model it uses; null for the deployment's default.")
+    model: str | None = strawberry.field(
+        description="The model it uses; null: each task is routed, unless REGATTA_MODEL names one."
+    )
     temperature: float = strawberry.field(description="0 to 2.")
     max_tokens: int | None = strawberry.field(description="Most tokens of one answer; null without a limit of its own.")
     model_parameters: JSON = strawberry.field(description="More parameters for the model.")

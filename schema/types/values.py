@@ -36,8 +36,11 @@ class Budget:
     reserved: Money = strawberry.field(description="What is kept back for calls under way: the most they can cost.")
     remaining: Money | None = strawberry.field(description="What is left for further calls; null when unlimited.")
     utilisation: float | None = strawberry.field(description="The spent part of the limit, 1.0 for all of it.")
-    is_warned: bool = strawberry.field(description="Whether nine tenths were reached in this period.")
-    is_exhausted: bool = strawberry.field(description="Whether nothing is left of what there was.")
+    is_warned: bool = strawberry.field(description="Whether nine tenths of the limit are spent.")
+    is_exhausted: bool = strawberry.field(
+        description="Whether all of it is spent or kept back, and something is spent."
+        " Calls that cost nothing pass even then."
+    )
 
 
 @strawberry.type(description="What a model call would have needed of a budget, and what there was.")

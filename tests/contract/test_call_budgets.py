@@ -10,18 +10,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from domain.errors import FailureCode, RunFailed, Unavailable
+from domain.errors import Busy, FailureCode, RunFailed, Unavailable
 from domain.events import BudgetWarned, ExecutionCompleted, ExecutionEvent, ModelCalled
 from domain.model.budget import NO_BUDGET, BudgetScope, Limits, Shortfall
 from domain.model.execution import ExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, LedgerEntryId, TenantId, new_id, utc_now
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
-from domain.ports import Change, Claimed, Reservation, Verdict
+from domain.ports import Change, Claimed, Reservation, Ruling, Verdict
 from persistence.call_budgets import SqlCallBudgets
-from persistence.engine import Database
+from persistence.engine import Database, plain_url
+from persistence.workers import SqlWorkers
 from tests.support.fakes import a_team_with_tasks
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
@@ -214,7 +216,7 @@ async def test_a_free_call_passes_an_empty_and_a_used_up_budget(world: World) ->
     await granted(world, claimed, "0")
 
 
-async def test_an_overrun_is_booked_in_full_and_stops_the_next_call_even_a_free_one(world: World) -> None:
+async def test_an_overrun_is_booked_in_full_and_stops_the_next_call_unless_it_is_free(world: World) -> None:
     claimed = await a_run(world)
     await world.limit(EXECUTION, claimed.execution.id, Decimal(1))
     reservation = await granted(world, claimed)
@@ -223,8 +225,9 @@ async def test_an_overrun_is_booked_in_full_and_stops_the_next_call_even_a_free_
 
     assert await state(world, claimed) == everywhere("1.5", "0")
     assert [entry.is_overrun for entry in await world.ledger(claimed.execution.id)] == [True]
-    ruling = await world.budgets.reserve(a_reservation(claimed, "0"))
-    assert ruling.shortfall == Shortfall(EXECUTION, Decimal(1), Decimal("1.5"), Decimal(0), Decimal(0))
+    ruling = await world.budgets.reserve(a_reservation(claimed, CENT))
+    assert ruling.shortfall == Shortfall(EXECUTION, Decimal(1), Decimal("1.5"), Decimal(0), CENT)
+    await granted(world, claimed, "0")
 
 
 async def test_a_limit_that_is_raised_or_taken_away_counts_at_once(world: World) -> None:
@@ -238,15 +241,158 @@ async def test_a_limit_that_is_raised_or_taken_away_counts_at_once(world: World)
     await granted(world, claimed, "1000000000")
 
 
-async def test_asking_again_for_what_is_reserved_changes_nothing(world: World) -> None:
+@pytest.mark.parametrize("amount", ["0", "1"])
+async def test_asking_again_for_what_is_reserved_is_granted_whatever_happened_since_and_changes_nothing(
+    world: World, amount: str
+) -> None:
     claimed = await a_run(world)
+    limits = Limits(requests_per_minute=2, tokens_per_minute=200)
     await world.limit(TASK, claimed.tasks[0].id, Decimal(1))
-    reservation = await granted(world, claimed)
+    reservation = await granted(world, claimed, amount, limits=limits)
+    for _ in range(3):
+        assert (await world.budgets.reserve(reservation)).verdict is Verdict.GRANTED
+    await granted(world, claimed, "0", limits=limits)  # the rest of the rate: the others took nothing of it
+    await world.limit(TASK, claimed.tasks[0].id, Decimal(0))
+    await world.budgets.cool_down("operator:test", "test/model", 60.0, "429")
 
     again = await world.budgets.reserve(reservation)
 
     assert again.verdict is Verdict.GRANTED
-    assert await state(world, claimed) == everywhere("0", "1")
+    assert await state(world, claimed) == everywhere("0", amount)
+
+
+async def test_who_asks_twice_at_the_same_moment_reserves_once(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    limits = Limits(requests_per_minute=2)
+    await granted(world, claimed, CENT)
+    await world.limit(TASK, claimed.tasks[0].id, Decimal("1.01"))
+    reservation = a_reservation(claimed, limits=limits)
+
+    async with holding_accounts(database):
+        asking = [asyncio.create_task(world.budgets.reserve(reservation)) for _ in range(2)]
+        await waiting(database, 2)
+    rulings = await asyncio.gather(*asking)
+
+    assert {ruling.verdict for ruling in rulings} == {Verdict.GRANTED}
+    assert await state(world, claimed) == everywhere("0", "1.01")
+    await granted(world, claimed, "0", limits=limits)
+
+
+async def test_a_released_reservation_leaves_no_trace(world: World) -> None:
+    claimed = await a_run(world)
+    limits = Limits(requests_per_minute=1, tokens_per_minute=100)
+    for amount in ("1", "0", "1"):
+        reservation = await granted(world, claimed, amount, limits=limits, lifetime_seconds=0.0)
+        await world.budgets.release(reservation)
+        await world.budgets.release(reservation)
+
+    assert await state(world, claimed) == everywhere("0", "0")
+    assert await world.store.settle_lost(10) == 0
+    assert await world.ledger(claimed.execution.id) == []
+    await granted(world, claimed, limits=limits)
+
+
+async def test_what_is_booked_or_was_never_reserved_is_not_released(world: World) -> None:
+    claimed = await a_run(world)
+    other = await granted(world, claimed, "0.25")
+    reservation = await granted(world, claimed)
+    await booked(world, claimed, an_entry(claimed, reservation, "0.5"))
+
+    await world.budgets.release(reservation)
+    await world.budgets.release(a_reservation(claimed))
+
+    assert await state(world, claimed) == everywhere("0.5", "0.25")
+    await world.budgets.release(other)
+    assert await state(world, claimed) == everywhere("0.5", "0")
+
+
+async def test_a_release_waits_for_the_reserving_that_it_undoes(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    await granted(world, claimed, CENT)
+    reservation = a_reservation(claimed)
+
+    async with holding_accounts(database):
+        reserving = asyncio.create_task(world.budgets.reserve(reservation))
+        await waiting(database)
+        releasing = asyncio.create_task(world.budgets.release(reservation))
+        await waiting(database, 2)
+    await asyncio.gather(reserving, releasing)
+
+    assert await state(world, claimed) == everywhere("0", "0.01")
+
+
+@asynccontextmanager
+async def holding_accounts(database: Database) -> AsyncIterator[None]:
+    """As a booking that takes long."""
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql("SELECT FROM budget_account FOR UPDATE")
+        yield
+
+
+async def waiting(database: Database, least: int = 1) -> None:
+    """Returns when so many connections wait for a lock."""
+    waiters = (
+        "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    async with asyncio.timeout(5):
+        while await database.pool.fetchval(waiters) < least:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_limit_that_is_lowered_while_a_call_waits_counts(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    await world.limit(TEAM, claimed.execution.team_id, Decimal(5))
+    await granted(world, claimed)
+
+    async with holding_accounts(database):
+        reserving = asyncio.create_task(world.budgets.reserve(a_reservation(claimed, "3")))
+        await waiting(database)
+        await world.limit(TEAM, claimed.execution.team_id, Decimal(2))
+    ruling = await reserving
+
+    missing = Shortfall(TEAM, Decimal(2), Decimal(0), Decimal(1), Decimal(3))
+    assert (ruling.verdict, ruling.shortfall) == (Verdict.BUDGET_EXCEEDED, missing)
+
+
+async def test_who_waits_for_an_account_in_vain_may_ask_again_and_the_heart_of_the_worker_beats(
+    database: Database,
+) -> None:
+    world, workers = SqlWorld(database), SqlWorkers(database.pool)
+    claimed = await a_run(world)
+    held = await granted(world, claimed, CENT)
+    count = 5 * database.pool.get_max_size()
+
+    async with holding_accounts(database):
+        asking = [asyncio.create_task(world.budgets.reserve(a_reservation(claimed))) for _ in range(count)]
+        await waiting(database)
+        async with asyncio.timeout(5):
+            await workers.beat("w1")
+            first, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        with capture_logs() as logs:
+            await SqlCallBudgets(database.pool).release(held)
+    rulings = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert {type(task.exception()) for task in first} == {Busy}
+    assert [log["event"] for log in logs] == ["reservation_not_released"]
+    served = sum(isinstance(ruling, Ruling) for ruling in rulings)
+    assert sum(isinstance(ruling, Unavailable) for ruling in rulings) == count - served
+    assert await state(world, claimed) == everywhere("0", f"{served}.01")
+
+
+async def test_settling_waits_for_an_account_no_longer_than_reserving(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    await granted(world, claimed, lifetime_seconds=0.0)
+
+    async with holding_accounts(database), asyncio.timeout(10):
+        with pytest.raises(Busy):
+            await world.store.settle_lost(1)
+
+    assert await world.store.settle_lost(1) == 1
 
 
 async def test_who_lost_the_execution_reserves_nothing(world: World) -> None:
@@ -510,21 +656,36 @@ async def test_several_sweeps_at_once_lose_each_call_once(database: Database) ->
 # ---------------------------------------------------------------- months
 
 
-async def test_a_call_over_midnight_is_released_in_its_month_and_spent_in_the_next(world: World) -> None:
+async def test_a_call_over_midnight_is_spent_in_the_month_in_which_it_was_reserved(world: World) -> None:
     claimed = await a_run(world)
+    await world.limit(TENANT, DEFAULT_TENANT, Decimal(1))
     reservation = await granted(world, claimed)
     later = next_month(utc_now())
 
-    await booked(world, claimed, an_entry(claimed, reservation, "0.5", booked_at=later))
+    await booked(world, claimed, an_entry(claimed, reservation, "0.95", booked_at=later))
 
-    one_run, this_month = (Decimal("0.5"), Decimal(0)), (Decimal(0), Decimal(0))
-    assert await state(world, claimed) == {
-        TENANT: this_month,
-        PROJECT: this_month,
-        TEAM: this_month,
-        EXECUTION: one_run,
-        TASK: one_run,
-    }
+    assert await state(world, claimed) == everywhere("0.95", "0")
+    assert [warning.scope for warning in await warnings(world, claimed)] == [TENANT]
+
+
+async def test_every_month_of_the_ledger_is_the_sum_in_its_account(database: Database) -> None:
+    world = SqlWorld(database)
+    claimed = await a_run(world)
+    now = utc_now()
+    reserved = [await granted(world, claimed) for _ in range(2)]
+    entries = [
+        an_entry(claimed, reserved[0], "0.5", booked_at=next_month(now)),
+        an_entry(claimed, reserved[1], "0.25"),
+        an_entry(claimed, a_reservation(claimed), "0.125", booked_at=next_month(now)),
+    ]
+
+    await booked(world, claimed, *entries)
+
+    accounts = await database.pool.fetch("SELECT period, spent FROM budget_account WHERE scope = 0 ORDER BY 1")
+    ledger = await database.pool.fetch("SELECT period, sum(cost) FROM ledger_entry GROUP BY 1 ORDER BY 1")
+    months = [now.astimezone(UTC).date().replace(day=1), next_month(now).date()]
+    assert [tuple(row) for row in ledger] == list(zip(months, [Decimal("0.75"), Decimal("0.125")], strict=True))
+    assert [tuple(row) for row in accounts] == [tuple(row) for row in ledger]
 
 
 async def test_a_month_ends_at_midnight_utc_and_old_ones_do_not_count_now(world: World) -> None:
@@ -569,6 +730,19 @@ async def test_the_next_month_is_warned_anew_and_a_run_never_again(world: World)
     assert [warning.scope for warning in await warnings(world, claimed)] == [TEAM, TASK, TEAM]
 
 
+async def test_a_limit_that_was_raised_is_warned_of_again_and_a_lowered_one_is_not(world: World) -> None:
+    claimed = await a_run(world)
+    seen = []
+    for limit, cost in (("1", "0.9"), ("2", "0.1"), ("2", "0.8"), ("1.9", "0.05"), ("2", "0.01"), ("2.05", "0.01")):
+        await world.limit(TEAM, claimed.execution.team_id, Decimal(limit))
+        await booked(world, claimed, an_entry(claimed, a_reservation(claimed), cost))
+        seen.append((await world.budget(TEAM, claimed.execution.team_id)).is_warned)
+
+    told = [(warning.limit_amount, warning.spent_amount) for warning in await warnings(world, claimed)]
+    assert told == [(Decimal(limit), Decimal(spent)) for limit, spent in (("1", "0.9"), ("2", "1.8"), ("2.05", "1.87"))]
+    assert seen == [True, False, True, True, True, True]
+
+
 async def test_every_budget_that_is_nearly_used_up_is_told_before_the_end(world: World) -> None:
     claimed = await a_run(world)
     for scope, identifier in budgets_of(claimed).items():
@@ -602,7 +776,7 @@ async def test_a_refused_change_warns_of_nothing_although_its_group_has_others(w
 
     assert await world.store.commit([a_change(other, first), a_change(old, second)]) == [True, False]
 
-    assert not (await world.budget(TENANT, DEFAULT_TENANT)).is_warned
+    assert await warnings(world, other) == []
     await booked(world, other, an_entry(other, a_reservation(other), CENT))
     assert [warning.spent_amount for warning in await warnings(world, other)] == [Decimal("0.96")]
 
@@ -613,7 +787,6 @@ async def test_who_may_tell_nothing_leaves_the_warning_to_the_next(world: World)
     await world.limit(TEAM, old.execution.team_id, Decimal(1))
     await world.store.commit([the_end(old)])
     await world.store.commit([a_change(old, an_entry(old, reservation, "0.95"))])
-    assert not (await world.budget(TEAM, old.execution.team_id)).is_warned
     assert await warnings(world, old) == []
 
     await world.limit(TENANT, DEFAULT_TENANT, Decimal(1))
@@ -685,6 +858,49 @@ async def test_a_provider_takes_so_many_requests_a_minute_of_one_credential_and_
     assert await state(world, claimed) == everywhere("0", "2")
     await granted(world, claimed, limits=limits, credential="tenant:own")
     await granted(world, claimed, limits=limits, model="test/other")
+
+
+async def test_the_rates_of_one_tenant_neither_block_nor_lift_those_of_another(
+    database: Database, database_url: str
+) -> None:
+    world = SqlWorld(database)
+    claimed, stranger = await a_run(world), await a_run_of_another_tenant(world, database_url)
+    few, many = Limits(requests_per_minute=1), Limits(requests_per_minute=1000)
+    await granted(world, claimed, limits=few)
+
+    for _ in range(3):
+        await granted(world, stranger, limits=many)
+    ruling = await world.budgets.reserve(a_reservation(claimed, limits=few))
+    assert ruling.verdict is Verdict.RATE_LIMITED
+
+    await world.budgets.cool_down("operator:test", "test/model", 60.0, "429")  # of the operator's key: all share it
+    for run in (claimed, stranger):
+        assert (await world.budgets.reserve(a_reservation(run))).verdict is Verdict.COOLING_DOWN
+
+
+async def a_run_of_another_tenant(world: World, url: str) -> Claimed:
+    """A claimed run that is moved to a tenant of its own, as only the owner of the tables can."""
+    claimed, tenant = await a_run(world), TenantId(new_id())
+    execution = claimed.execution
+    places = [
+        ("project", "id", execution.project_id),
+        ("team", "id", execution.team_id),
+        *(
+            (table, f"{prefix}id", execution.id)
+            for table, prefix in (
+                ("execution", ""),
+                ("execution_sequence", "execution_"),
+                ("task_execution", "execution_"),
+            )
+        ),
+    ]
+    with psycopg.connect(plain_url(url), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("INSERT INTO tenant VALUES (%s, 'other', now())", [tenant])
+        for table, key, identifier in places:
+            statement = f"UPDATE {table} SET tenant_id = %s WHERE {key} = %s"  # noqa: S608 - constants above
+            connection.execute(statement.encode(), [tenant, identifier])
+    return replace(claimed, ownership=replace(claimed.ownership, tenant_id=tenant))
 
 
 async def test_tokens_that_were_not_used_are_given_back(world: World) -> None:
@@ -797,6 +1013,9 @@ async def test_a_database_that_does_not_answer_is_unavailable(database: Database
 
     with pytest.raises(Unavailable):
         await world.budgets.reserve(a_reservation(claimed))
+    with capture_logs() as logs:
+        await world.budgets.release(a_reservation(claimed))
+    assert [log["event"] for log in logs] == ["reservation_not_released"]
 
 
 # ---------------------------------------------------------------- reading

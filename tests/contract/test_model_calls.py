@@ -87,6 +87,9 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
         client = LiteLLMClient()
+        # The first call of a process imports for longer than the time limit below.
+        await client.complete(replace(REQUEST, model=FIRST.name, timeout_seconds=30.0), lambda _: None)
+        server.clear()
         gateway = RoutedGateway(client, SqlCallBudgets(database.pool), RULES)
         yield Stage(server, database, gateway, recorder, recorder.sink(claimed.ownership), work)
         await client.close()

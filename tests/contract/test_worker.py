@@ -7,11 +7,13 @@ import pytest
 
 from app.durable import DurableQueue, DurableWorker
 from app.settings import Settings
-from app.worker import RunnerSource, WorkerOptions, run_worker
+from app.worker import Duties, RunnerSource, WorkerOptions, run_worker
+from domain.errors import Unavailable
 from domain.events import ToolCalled
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import RunSink, TaskRunner, TaskWork
 from persistence.engine import Database
+from persistence.run_store import SqlRunStore
 from tests.support.fakes import FakeHints, ScriptedRunner, a_ledger_entry, a_team_with_tasks
 from tests.support.worlds import SqlWorld
 
@@ -77,3 +79,27 @@ async def test_what_a_stopping_worker_paid_is_stored_before_it_hands_its_runs_ov
     os.close(parent)
 
     assert at_hand_over == [("ToolCalled", 1)]
+
+
+async def test_a_sweep_that_fails_does_not_keep_lost_calls_from_being_settled(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled, (parent, child_end) = asyncio.Event(), os.pipe()
+
+    async def sweep(_: Duties) -> None:
+        raise Unavailable("away")
+
+    async def settle_lost(_: SqlRunStore, __: int) -> int:
+        settled.set()
+        return 0
+
+    monkeypatch.setattr(Duties, "sweep", sweep)
+    monkeypatch.setattr(SqlRunStore, "settle_lost", settle_lost)
+    worker = asyncio.create_task(run_worker(WorkerOptions(settings, "w1", parent_fd=parent), running(ScriptedRunner())))
+
+    async with asyncio.timeout(20):
+        await settled.wait()
+
+    os.close(child_end)
+    await worker
+    os.close(parent)

@@ -24,12 +24,18 @@ class _Reserved:
     project_id: UUID
     month: date
     expires_at: datetime
+    requests: int
     tokens: int
 
     def accounts(self) -> list[Key]:
         it, owner = self.reservation, self.reservation.ownership
         ids = (owner.tenant_id, self.project_id, it.team_id, owner.execution_id, it.task_execution_id)
         return _keys(ids, self.month)
+
+    @property
+    def bucket(self) -> tuple[UUID, str, str]:
+        """Rates are what a tenant says that a provider takes: no other tenant's count."""
+        return (self.reservation.ownership.tenant_id, self.reservation.credential, self.reservation.model)
 
 
 @dataclass
@@ -53,7 +59,8 @@ class InMemoryBudgets:
     _accounts: dict[Key, Budget] = field(default_factory=dict)
     _reserved: dict[UUID, _Reserved] = field(default_factory=dict)
     _cooling: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    _buckets: dict[tuple[str, str], _Bucket] = field(default_factory=dict)
+    _buckets: dict[tuple[UUID, str, str], _Bucket] = field(default_factory=dict)
+    _warned: dict[Key, Decimal] = field(default_factory=dict)
 
     def limit(self, scope: BudgetScope, identifier: UUID, amount: Decimal | None) -> None:
         """Set the limit, or take it away."""
@@ -65,22 +72,23 @@ class InMemoryBudgets:
     async def reserve(self, reservation: Reservation) -> Ruling:
         if not self.is_owner(reservation.ownership):
             return Ruling(Verdict.OWNERSHIP_LOST)
+        if reservation.id in self._reserved:
+            return Ruling(Verdict.GRANTED)
         wait = (self._cooling.get((reservation.credential, reservation.model), utc_now()) - utc_now()).total_seconds()
         if wait > 0:
             return Ruling(Verdict.COOLING_DOWN, wait)
         return self._reserve(reservation)
 
     def _reserve(self, reservation: Reservation) -> Ruling:
-        if reservation.id in self._reserved:
-            return Ruling(Verdict.GRANTED)
         now = utc_now()
         expires_at = now + timedelta(seconds=reservation.lifetime_seconds)
-        tokens = min(reservation.tokens, reservation.limits.tokens_per_minute or 0)
-        kept = _Reserved(reservation, reservation.ownership.project_id, _month(now), expires_at, tokens)
+        requests, tokens = reservation.limits.requests_per_minute, reservation.limits.tokens_per_minute
+        taken = int(requests is not None), min(reservation.tokens, tokens or 0)
+        kept = _Reserved(reservation, reservation.ownership.project_id, _month(now), expires_at, *taken)
         for key in kept.accounts():
             if shortfall := self._shortfall(key, reservation.amount):
                 return Ruling(Verdict.BUDGET_EXCEEDED, shortfall=shortfall)
-        if wait := self._wait_for_provider(reservation):
+        if wait := self._wait_for_provider(kept):
             return Ruling(Verdict.RATE_LIMITED, wait)
         self._reserved[reservation.id] = kept
         for key in kept.accounts():
@@ -89,27 +97,46 @@ class InMemoryBudgets:
 
     def _shortfall(self, key: Key, amount: Decimal) -> Shortfall | None:
         state = self.state(*key)
-        if state.limit_amount is None or state.spent_amount + state.reserved_amount + amount <= state.limit_amount:
+        if (
+            not amount
+            or state.limit_amount is None
+            or state.spent_amount + state.reserved_amount + amount <= state.limit_amount
+        ):
             return None
         return Shortfall(key[0], state.limit_amount, state.spent_amount, state.reserved_amount, amount)
 
-    def _wait_for_provider(self, wanted: Reservation) -> float:
+    def _wait_for_provider(self, kept: _Reserved) -> float:
         """Take what the call needs of the provider's rate, or tell for how long it has to wait."""
+        wanted = kept.reservation
         most = (wanted.limits.requests_per_minute, wanted.limits.tokens_per_minute)
         if most == (None, None):
             return 0.0
         requests, tokens = (limit or 0 for limit in most)
-        key, now = (wanted.credential, wanted.model), utc_now()
+        key, now = kept.bucket, utc_now()
         bucket = self._buckets.get(key) or _Bucket(requests, tokens, now, most)
         minutes = (now - bucket.at).total_seconds() / 60
         left = min(requests, bucket.requests + minutes * requests), min(tokens, bucket.tokens + minutes * tokens)
-        needed = bool(requests), min(wanted.tokens, tokens)
+        needed = kept.requests, kept.tokens
         pairs = zip(needed, left, (requests, tokens), strict=True)
         wait = max(60 * (need - has) / rate if rate else 0.0 for need, has, rate in pairs)
         if wait > 0:
             return wait
         self._buckets[key] = _Bucket(left[0] - needed[0], left[1] - needed[1], now, most)
         return 0.0
+
+    async def release(self, reservation: Reservation) -> None:
+        kept = self._reserved.pop(reservation.id, None)
+        if kept is None:
+            return
+        for key in kept.accounts():
+            self._move(key, reserved=-reservation.amount)
+        self._give_back(kept, kept.requests, kept.tokens)
+
+    def _give_back(self, kept: _Reserved, requests: int, tokens: int) -> None:
+        if bucket := self._buckets.get(kept.bucket):
+            most = [limit or 0 for limit in bucket.most]
+            bucket.requests = min(most[0], bucket.requests + requests)
+            bucket.tokens = min(most[1], bucket.tokens + tokens)
 
     async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:
         del reason
@@ -132,30 +159,30 @@ class InMemoryBudgets:
     def _book(self, entry: LedgerEntry, may_tell: bool) -> Iterator[tuple[LedgerEntryId, BudgetWarned]]:
         is_known = entry.id in self.ledger
         self.ledger.setdefault(entry.id, replace(entry))
-        if kept := self._reserved.pop(entry.id, None):
-            self._release(kept, entry)
+        kept = self._reserved.pop(entry.id, None)
+        if kept:
+            self._settle(kept, entry)
         if is_known:
             return
+        month = kept.month if kept else _month(entry.booked_at)
         ids = (entry.tenant_id, entry.project_id, entry.team_id, entry.execution_id, entry.task_execution_id)
-        for key in _keys(ids, _month(entry.booked_at)):
+        for key in _keys(ids, month):
             self._move(key, spent=entry.cost)
             if may_tell and entry.cost and (warning := self._warning(key, entry)):
                 yield entry.id, warning
 
-    def _release(self, kept: _Reserved, entry: LedgerEntry) -> None:
+    def _settle(self, kept: _Reserved, entry: LedgerEntry) -> None:
         for key in kept.accounts():
             self._move(key, reserved=-kept.reservation.amount)
-        if kept.tokens and entry.outcome is not CallOutcome.LOST:
-            bucket = self._buckets[kept.reservation.credential, kept.reservation.model]
-            unused = max(kept.tokens - entry.total_tokens, 0)
-            bucket.tokens = min(bucket.most[1] or 0, bucket.tokens + unused)
+        if entry.outcome is not CallOutcome.LOST:
+            self._give_back(kept, 0, max(kept.tokens - entry.total_tokens, 0))
 
     def _warning(self, key: Key, entry: LedgerEntry) -> BudgetWarned | None:
         state = self.state(*key)
         limit, spent = state.limit_amount, state.spent_amount
-        if limit is None or state.is_warned or spent < WARN_AT * limit:
+        if limit is None or spent < WARN_AT * limit or self._warned.get(key, Decimal(-1)) >= limit:
             return None
-        self._accounts[key] = replace(self._accounts[key], is_warned=True)
+        self._warned[key] = limit
         return BudgetWarned(
             tenant_id=entry.tenant_id,
             execution_id=entry.execution_id,

@@ -80,4 +80,6 @@ class EndlessBudgets:
         self.asked.append(reservation)
         return Ruling(Verdict.GRANTED)
 
+    async def release(self, reservation: Reservation) -> None: ...
+
     async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None: ...

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,7 +24,7 @@ from domain.model.catalogue import find_shipped, shipped
 from domain.model.credential import Credential, CredentialKind
 from domain.model.identity import DEFAULT_TENANT, TenantId, new_id, utc_now
 from domain.model.model import Model, Tier, Unusable
-from domain.model.prices import FREE, Prices
+from domain.model.prices import FREE, Prices, TokenCounts
 from domain.model.routing import Offer, find_offer
 from domain.services.catalogue import MOST_TENANTS, Catalogue
 
@@ -142,7 +144,7 @@ def test_a_model_without_a_price_is_refused_or_booked_at_the_set_price() -> None
 
     assert (refused.unusable, refused.explanation) == (
         Unusable.NO_PRICE,
-        "Its price is not known: give its entry prices.",
+        "Its price is unknown: give its entry prices (not zero where the operator pays), or set REGATTA_UNKNOWN_PRICE.",
     )
     assert booked.deployment
     assert booked.deployment.prices == Prices.per_million(Decimal(15), Decimal(15))
@@ -194,6 +196,58 @@ def test_a_model_that_cools_down_says_until_when_and_keeps_its_way() -> None:
     assert offer.explanation == "Its provider was in trouble; until 12:01:00 UTC."
     assert offer.deployment
     assert not offer.is_usable
+
+
+def booked(model: Model, operator: OperatorModels = ALL, rule: PriceRule = REFUSE, **more: Any) -> Prices | None:
+    deployment = offer_of(model, operator, rule, **more).deployment
+    return deployment.prices if deployment else None
+
+
+def test_where_the_operator_pays_an_entry_is_never_cheaper_than_what_ships() -> None:
+    base = find_shipped("openai/gpt-4o-mini")
+    assert base
+    assert base.prices
+    free = a_model(base.name, prompt_price=Decimal(0), completion_price=Decimal(0))
+    mixed = a_model(base.name, prompt_price=Decimal(90), completion_price=Decimal(0), cached_price=Decimal(0))
+    unpriced = a_model(base.name, prompt_price=None, completion_price=None)
+    million = Decimal(1_000_000)
+
+    assert booked(free) == base.prices
+    assert booked(unpriced, rule=PriceRule(Decimal("0.000001"))) == base.prices
+    assert booked(unpriced) is None
+    found = booked(mixed)
+    assert found
+    assert (found.prompt, found.completion) == (90 / million, base.prices.completion)
+    assert found.cached == base.prices.cached > 0
+    # Who pays himself, says himself what it costs.
+    assert booked(free, credentials=[a_credential()]) == FREE
+    assert booked(replace(free, base_url="https://models.example.org/v1")) == FREE
+
+
+def test_where_the_operator_pays_zero_is_no_price_of_what_does_not_ship() -> None:
+    free = a_model(prompt_price=Decimal(0), completion_price=Decimal(0))
+    half = a_model(prompt_price=Decimal(0), completion_price=Decimal(2))
+
+    for model in (free, half):
+        assert offer_of(model, ALL).unusable is Unusable.NO_PRICE
+        assert booked(model, rule=PriceRule(Decimal(15))) == Prices.per_million(Decimal(15), Decimal(15))
+        assert offer_of(model, credentials=[a_credential()]).is_usable
+    assert booked(a_model()) == Prices.per_million(Decimal(1), Decimal(2))
+    assert booked(replace(free, name="ollama_chat/qwen3")) == FREE
+
+
+def test_the_dearer_of_two_prices_holds_for_prompts_of_every_length() -> None:
+    def prices(prompt: int, **above: int) -> Prices:
+        tiers = {limit.removeprefix("at"): {"prompt": price} for limit, price in above.items()}
+        return Prices.per_million(Decimal(prompt), Decimal(1), details={"above": tiers})
+
+    one, other = prices(5, at100=6, at300=9), prices(4, at200=8)
+    both = one.at_least(other)
+
+    for tokens in (100, 101, 200, 201, 300, 301):
+        counts = TokenCounts(prompt=tokens)
+        assert both.cost(counts) == max(one.cost(counts), other.cost(counts)), tokens
+    assert both == other.at_least(one)
 
 
 # ---------------------------------------------------------------- the catalogue of a tenant
@@ -250,7 +304,7 @@ class Stored:
         return self.operator_answer
 
     def catalogue(self, **options: Any) -> Catalogue:
-        return Catalogue(self.records, self.operator, REFUSE, **options)
+        return Catalogue(self.records, self.operator, REFUSE, **{"vault": Safe(), **options})
 
 
 class Safe:
@@ -305,13 +359,18 @@ async def test_a_key_that_does_not_open_takes_out_its_own_models_and_no_others()
     assert [offer for offer in found if offer.model.provider == "openai" and offer.deployment] == []
 
 
-async def test_whoever_only_looks_needs_no_vault() -> None:
-    stored = Stored(ModelRecords([], [a_credential(subject="groq")], {}), NOBODY)
+async def test_whoever_only_looks_learns_whether_keys_open_and_gets_none() -> None:
+    vault = Safe()
+    broken = locked(vault, "openai", "sk-1", binding="PROVIDER:anthropic")
+    stored = Stored(ModelRecords([], [broken, locked(vault, "groq", "gsk-2")], {}), NOBODY)
 
-    found = await stored.catalogue().offers(DEFAULT_TENANT)
+    found = await stored.catalogue(vault=vault, looks=True).offers(DEFAULT_TENANT)
 
     assert {offer.deployment.api_key for offer in found if offer.deployment} == {None}
     assert {offer.model.provider for offer in found if offer.is_usable} == {"groq", "simulated"}
+    assert {offer.explanation for offer in found if offer.model.provider == "openai"} == {
+        "Its key cannot be decrypted with this deployment's secret key: set it again."
+    }
 
 
 async def test_a_named_model_beyond_the_catalogue_is_offered_too() -> None:
@@ -326,72 +385,83 @@ async def test_a_named_model_beyond_the_catalogue_is_offered_too() -> None:
     assert dear
     assert local.is_usable
     assert dear.unusable is Unusable.NO_PRICE
+    assert dear.explanation == (
+        "The catalogue has no model of this name: check it, make an entry with prices, or set REGATTA_UNKNOWN_PRICE."
+    )
     for name in ("gpt-99", "bedrock/claude", "os.environ/SECRET", ""):
         assert await named(name) is None
     assert len(await catalogue.offers(DEFAULT_TENANT, "gpt-4o-mini")) == len(shipped())
 
 
-async def test_many_calls_at_once_ask_once_and_later_ones_ask_again() -> None:
-    stored = Stored()
-    catalogue = stored.catalogue(keep_seconds=0.05)
+async def test_what_is_edited_counts_at_once_and_else_nothing_is_made_anew() -> None:
+    vault = Safe()
+    own, key = a_model("openai/gpt-4o-mini"), locked(vault, "openai", "sk-1")
+    stored = Stored(ModelRecords([own], [key], {}), NOBODY)
+    catalogue = stored.catalogue(vault=vault)
 
-    await asyncio.gather(*(catalogue.offers(DEFAULT_TENANT) for _ in range(20)))
-    first = len(stored.asked)
-    await asyncio.sleep(0.06)
-    await catalogue.offers(DEFAULT_TENANT)
+    first = await catalogue.offers(DEFAULT_TENANT)
+    stored.answer = deepcopy(stored.answer)  # as a reader makes it of the same rows
+    again = await catalogue.offers(DEFAULT_TENANT)
 
-    assert (first, len(stored.asked)) == (1, 2)
+    assert again is first
+    assert (len(stored.asked), vault.opened) == (2, 1)
+
+    later = {("operator:openai", "x"): utc_now()}
+    for answer in (
+        ModelRecords([replace(own, prompt_price=Decimal(9), version=2)], [key], {}),
+        ModelRecords([own], [replace(key, ciphertext=vault.lock(DEFAULT_TENANT, key.binding, "sk-2"))], {}),
+        ModelRecords([own], [key], later),
+        ModelRecords([own], [key], {}),
+    ):
+        stored.answer = answer
+        found = await catalogue.offers(DEFAULT_TENANT)
+        assert found is not first
+        first = found
+    stored.operator_answer = ALL
+    assert await catalogue.offers(DEFAULT_TENANT) is not first
 
 
-async def test_nothing_is_kept_where_nothing_is_to_be_kept() -> None:
-    stored = Stored()
-    catalogue = stored.catalogue(keep_seconds=0)
+async def test_a_cool_down_ends_when_it_is_no_longer_told_of() -> None:
+    until = utc_now() + timedelta(minutes=5)
+    stored = Stored(ModelRecords([], [], {("operator:openai", "openai/gpt-4o-mini"): until}))
+    catalogue = stored.catalogue()
 
-    for _ in range(3):
-        await catalogue.offers(DEFAULT_TENANT)
+    async def unusable() -> Unusable | None:
+        offer = find_offer(await catalogue.offers(DEFAULT_TENANT), "openai/gpt-4o-mini")
+        assert offer
+        return offer.unusable
 
-    assert len(stored.asked) == 3
-
-
-async def test_a_failure_is_told_to_those_who_wait_and_forgotten() -> None:
-    stored = Stored(Unavailable("The database does not answer."))
-    catalogue = stored.catalogue(keep_seconds=60)
-
-    told = await asyncio.gather(*(catalogue.offers(DEFAULT_TENANT) for _ in range(3)), return_exceptions=True)
+    assert await unusable() is Unusable.COOLING_DOWN
     stored.answer = NOTHING
-    found = await catalogue.offers(DEFAULT_TENANT)
-
-    assert [type(error) for error in told] == [Unavailable] * 3
-    assert len(found) == len(shipped())
+    assert await unusable() is None
 
 
-async def test_one_that_stops_waiting_takes_nothing_from_the_others() -> None:
-    stored = Stored()
-    catalogue = stored.catalogue(keep_seconds=60)
-    impatient = asyncio.ensure_future(catalogue.offers(DEFAULT_TENANT))
-    patient = asyncio.ensure_future(catalogue.offers(DEFAULT_TENANT))
-    await asyncio.sleep(0)
+async def test_a_failure_is_told_and_the_next_one_asks_again() -> None:
+    stored = Stored(Unavailable("The database does not answer."))
+    catalogue = stored.catalogue()
 
-    impatient.cancel()
+    with pytest.raises(Unavailable):
+        await catalogue.offers(DEFAULT_TENANT)
+    stored.answer = NOTHING
 
-    assert len(await patient) == len(shipped())
-    assert len(stored.asked) == 1
+    assert len(await catalogue.offers(DEFAULT_TENANT)) == len(shipped())
 
 
 async def test_tenants_have_catalogues_of_their_own_and_only_so_many_are_kept() -> None:
     own = a_model("openai/mine")
     stored = Stored(ModelRecords([own], [], {}))
-    catalogue = stored.catalogue(keep_seconds=60)
-    await catalogue.offers(DEFAULT_TENANT)
+    catalogue = stored.catalogue()
+    first = await catalogue.offers(DEFAULT_TENANT)
     stored.answer = NOTHING
 
     for _ in range(MOST_TENANTS):
         other = await catalogue.offers(TenantId(new_id()))
         assert find_offer(other, "openai/mine") is None
+    stored.answer = ModelRecords([own], [], {})
 
-    assert len(catalogue._known) == MOST_TENANTS  # noqa: SLF001 - what is kept shows nowhere else
-    await catalogue.offers(DEFAULT_TENANT)
-    assert stored.asked.count(DEFAULT_TENANT) == 2
+    again = await catalogue.offers(DEFAULT_TENANT)
+    assert again == first
+    assert again is not first
 
 
 async def test_a_cool_down_of_the_operators_key_reaches_the_offers() -> None:
@@ -401,3 +471,26 @@ async def test_a_cool_down_of_the_operators_key_reaches_the_offers() -> None:
     cooled = [offer.model.name for offer in found if offer.unusable is Unusable.COOLING_DOWN]
     assert cooled == ["openai/gpt-4o-mini"]
     assert find_shipped("openai/gpt-4o-mini")
+
+
+OWN_SERVER = "https://models.example.org/v1"
+
+
+@pytest.mark.parametrize(
+    ("records", "operator", "is_routed"),
+    [
+        (ModelRecords([], [], {}), NOBODY, True),
+        (ModelRecords([], [], {}), OperatorModels(providers=frozenset({"openai"})), False),
+        (ModelRecords([], [], {}), OperatorModels(is_local_silent=True), False),
+        (ModelRecords([a_model(base_url=OWN_SERVER, routing_order=1)], [], {}), NOBODY, False),
+        (ModelRecords([a_model(base_url=OWN_SERVER)], [], {}), NOBODY, True),
+    ],
+)
+def test_simulated_models_are_routed_to_only_where_nobody_gave_access_to_a_real_one(
+    records: ModelRecords, operator: OperatorModels, is_routed: bool
+) -> None:
+    found = offers(effective(shipped(), records.entries), records, operator, REFUSE, NOW)
+
+    simulated = [offer for offer in found if offer.model.provider == "simulated"]
+    assert all(offer.is_usable for offer in simulated)  # where somebody names one
+    assert {offer.model.routing_order is not None for offer in simulated} == {is_routed}

@@ -243,6 +243,15 @@ def test_prices_of_ones_own_take_the_finer_shipped_ones_out_of_force() -> None:
     assert dear
     assert (dear.prompt_price, dear.completion_price) == (Decimal(9), base.completion_price)
     assert dear.price_details == {}
+    assert dear.cached_price is None
+    assert dear.prices
+    assert dear.prices.cost(TokenCounts(prompt=10, cached=10)) == Decimal("0.00009")  # as any that it reads
+    given = own_entry(DEFAULT_TENANT, base.name, {"prompt_price": Decimal(9), "cached_price": Decimal(3)})
+    assert given
+    assert given.cached_price == 3
+    spoken = own_entry(DEFAULT_TENANT, base.name, {"completion_price": Decimal(9)})
+    assert spoken
+    assert spoken.cached_price == base.cached_price
     assert with_own_prices({"cached_price": Decimal(1)}) == {"cached_price": Decimal(1)}
 
 

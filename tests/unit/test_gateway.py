@@ -37,6 +37,11 @@ def unavailable(retry_after: float | None = None) -> RunFailed:
     return failure
 
 
+def invalid(count: int) -> list[RunFailed]:
+    return [RunFailed(INVALID, "Unreadable.", retryable=True) for _ in range(count)]
+
+
+INVALID = FailureCode.MODEL_ANSWER_INVALID
 REFUSED = RunFailed(FailureCode.MODEL_REFUSED, "No.")
 
 
@@ -55,7 +60,7 @@ class FakeModel:
         step = self.script.pop(0) if self.script else None
         if step == "hang":
             await asyncio.Event().wait()
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         return step or ModelAnswer("".join(self.pieces), prompt_tokens=7, completion_tokens=3)
 
@@ -78,16 +83,23 @@ class FakeModel:
 class FakeBudgets:
     """CallBudgets whose rulings follow a script; then everything is granted."""
 
-    script: list[Ruling | Exception] = field(default_factory=list)
+    script: list[Ruling | Exception | str] = field(default_factory=list)
     asked: list[Reservation] = field(default_factory=list)
     cooled: list[tuple[str, str, float]] = field(default_factory=list)
+    released: list[Reservation] = field(default_factory=list)
 
     async def reserve(self, reservation: Reservation) -> Ruling:
         self.asked.append(reservation)
         step = self.script.pop(0) if self.script else GRANTED
+        if step == "hang":
+            await asyncio.Event().wait()
         if isinstance(step, Exception):
             raise step
+        assert isinstance(step, Ruling)
         return step
+
+    async def release(self, reservation: Reservation) -> None:
+        self.released.append(reservation)
 
     async def cool_down(self, credential: str, model: str, seconds: float, reason: str) -> None:
         del reason
@@ -135,7 +147,7 @@ class Stage:
         return [(entry.model, entry.outcome.value, entry.call, entry.call_attempt) for entry in self.journal.entries]
 
 
-def a_stage(*script: Any, route: Route | None = None, rulings: Sequence[Ruling | Exception] = ()) -> Stage:
+def a_stage(*script: Any, route: Route | None = None, rulings: Sequence[Ruling | Exception | str] = ()) -> Stage:
     return Stage(FakeModel(list(script)), FakeBudgets(list(rulings)), Journal(), a_work(route or a_route(STANDARD)))
 
 
@@ -230,6 +242,48 @@ async def test_when_every_model_failed_the_last_failure_is_told() -> None:
     assert (failure.code, failure.retryable, len(stage.journal.entries)) == (FailureCode.MODEL_UNAVAILABLE, True, 4)
 
 
+async def test_an_answer_that_cannot_be_read_is_asked_of_no_dearer_model_and_never_of_the_whole_line_again() -> None:
+    route = a_route(STANDARD, SECOND, PREMIUM, LOCAL)
+    stage, alone = a_stage(*invalid(4), route=route), a_stage(*invalid(4))
+
+    failures = [await the_failure(stage), await the_failure(alone)]
+
+    assert stage.model.models == ["openai/gpt-4o-mini", "mistral/medium", "ollama/small", "ollama/small"]
+    assert alone.model.models == ["openai/gpt-4o-mini"] * 2
+    assert [(failure.code, failure.retryable) for failure in failures] == [(INVALID, False)] * 2
+    assert stage.budgets.cooled == []
+
+
+async def test_a_slow_model_is_not_waited_for_again_where_there_is_another() -> None:
+    slow = unavailable()
+    slow.is_timeout = True
+    stage = a_stage(slow, route=a_route(STANDARD, SECOND))
+
+    await stage.call()
+
+    assert stage.model.models == ["openai/gpt-4o-mini", "mistral/medium"]
+
+
+async def test_a_call_is_tried_a_limited_number_of_times_in_all() -> None:
+    route = a_route(*(a_model(f"openai/m{n}") for n in range(5)))
+    stage = a_stage(*(unavailable() for _ in range(20)), route=route)
+
+    failure = await the_failure(stage)
+
+    assert (len(stage.model.requests), failure.retryable) == (RULES.most_attempts, True)
+
+
+async def test_a_key_that_was_refused_is_left_alone_for_a_while() -> None:
+    refusal = RunFailed(FailureCode.MODEL_REFUSED, "No such key.")
+    refusal.is_key_refused = True
+    stage = a_stage(refusal, route=a_route(STANDARD, SECOND))
+
+    await the_failure(stage)
+
+    assert stage.model.models == ["openai/gpt-4o-mini"]
+    assert stage.budgets.cooled == [("test", "openai/gpt-4o-mini", 60.0)]
+
+
 async def test_a_refusal_that_will_not_change_is_final() -> None:
     stage = a_stage(REFUSED, route=a_route(STANDARD, SECOND))
 
@@ -319,6 +373,52 @@ async def test_a_task_that_no_tier_is_cheap_enough_for_fails_with_what_was_missi
     assert [failure.code for failure in failures] == [FailureCode.BUDGET_EXCEEDED] * 2
     assert all(failure.shortfall for failure in failures)
     assert stage.model.models == pinned.model.models == []
+
+
+async def test_a_cheaper_model_that_is_down_fails_the_call_as_such_for_it_may_come_back() -> None:
+    stage = a_stage(
+        unavailable(), unavailable(), rulings=[short_of(BudgetScope.TASK)], route=a_route(PREMIUM, STANDARD)
+    )
+
+    failure = await the_failure(stage)
+
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_UNAVAILABLE, True)
+
+
+async def test_attempts_are_counted_by_the_requests_that_leave() -> None:
+    brief = Ruling(Verdict.RATE_LIMITED, wait_seconds=0.001)
+    stage = a_stage(rulings=[short_of(BudgetScope.TASK), brief, GRANTED], route=a_route(PREMIUM, STANDARD))
+
+    await stage.call()
+
+    assert [entry.call_attempt for entry in stage.journal.entries] == [1]
+
+
+async def test_a_reservation_whose_call_is_cancelled_before_it_leaves_is_released() -> None:
+    stage = a_stage(rulings=["hang"])
+    call = asyncio.create_task(stage.call())
+    while not stage.budgets.asked:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.001)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.sleep(0)
+
+    assert stage.budgets.released == stage.budgets.asked
+    assert stage.journal.entries == []
+
+
+async def test_what_the_client_knows_of_a_cancelled_call_is_booked() -> None:
+    cancelled = asyncio.CancelledError()
+    cancelled.spent = ModelAnswer("", prompt_tokens=9, completion_tokens=4)  # type: ignore[attr-defined] # as the port says
+    stage = a_stage(cancelled)
+
+    with pytest.raises(asyncio.CancelledError):
+        await stage.call()
+
+    [entry] = stage.journal.entries
+    assert (entry.outcome, entry.prompt_tokens, entry.completion_tokens) == (CallOutcome.CANCELLED, 9, 4)
 
 
 async def test_a_call_dearer_than_reserved_is_marked() -> None:

@@ -204,7 +204,7 @@ def test_models_without_an_order_are_never_routed_to() -> None:
     assert "No model of any tier can be used" in str(refused.value)
 
 
-@pytest.mark.parametrize("unusable", list(Unusable))
+@pytest.mark.parametrize("unusable", [it for it in Unusable if it is not Unusable.COOLING_DOWN])
 def test_models_that_cannot_be_used_now_are_not_routed_to(unusable: Unusable) -> None:
     away = an_offer("openai/middle")
     offers = [Offer(away.model, away.deployment, unusable, "So."), an_offer("openai/best", Tier.PREMIUM)]
@@ -212,11 +212,21 @@ def test_models_that_cannot_be_used_now_are_not_routed_to(unusable: Unusable) ->
     assert names(offers, a_demand()) == ["openai/best"]
 
 
-def test_simulated_models_stand_in_only_where_nothing_real_can_be_used() -> None:
-    simulated = an_offer("simulated/standard", Tier.STANDARD, "0", routing_order=0)
+def test_what_cools_down_comes_behind_everything_else_and_is_better_than_nothing() -> None:
+    away = an_offer("openai/middle")
+    cooling = Offer(away.model, away.deployment, Unusable.COOLING_DOWN, "So.")
 
-    assert names([simulated, LADDER[2]], a_demand()) == ["openai/best"]
-    assert names([simulated], a_demand()) == ["simulated/standard"]
+    assert names([cooling, an_offer("openai/best", Tier.PREMIUM)], a_demand()) == ["openai/best", "openai/middle"]
+    assert names([cooling], a_demand()) == ["openai/middle"]
+
+
+def test_where_no_model_can_do_it_the_reason_says_what_is_missing() -> None:
+    plain = Offer(replace(an_offer("openai/middle").model, supports_tools=False), an_offer("openai/middle").deployment)
+
+    with pytest.raises(RunFailed, match="No usable model takes tools, and the role has some"):
+        route([plain], replace(a_demand(), needs_tools=True))
+    with pytest.raises(RunFailed, match="No model of any tier can be used"):
+        route([], a_demand())
 
 
 def test_work_with_tools_goes_to_models_that_take_them() -> None:

@@ -103,6 +103,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             "REGATTA_BROADCAST_URL cannot be memory://: API and worker are separate processes",
         ),
         (
+            "ALLOWED_PRIVATE_HOSTS",
+            "10.0.0.5,http://models.lan:8000/v1",
+            (
+                "REGATTA_ALLOWED_PRIVATE_HOSTS should be hosts like 10.0.0.5 or models.lan:8000, not URLs,"
+                " not 'http://models.lan:8000/v1'"
+            ),
+        ),
+        (
             "SEARCH_ENDPOINT",
             "hidden",
             "REGATTA_SEARCH_ENDPOINT should be a URL like https://search.example.org (value not shown)",
@@ -151,6 +159,23 @@ def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
 
 def test_a_postgres_url_by_its_short_name_is_the_same() -> None:
     assert load(database_url="postgres://me@db/regatta").database_url == "postgresql://me@db/regatta"
+
+
+@pytest.mark.parametrize("port", ["1x", "0", "65536", "secret"])
+def test_a_database_s_port_that_is_none_is_told_in_one_line_without_the_url(port: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        load(database_url=f"postgresql://me:secret@db:{port}/regatta")
+
+    [line] = caught.value.lines
+    assert line.startswith("--database-url should be a URL like postgresql://")
+    assert line.endswith(", not postgresql://…")
+    assert "secret" not in line
+
+
+def test_a_password_may_look_like_another_part_of_the_url() -> None:
+    url = "postgresql://me:a/b:9x@db:5432/regatta"
+
+    assert load(database_url=url).database_url == url
 
 
 def test_a_secret_is_not_shown() -> None:
@@ -287,6 +312,11 @@ def test_the_model_may_be_a_bare_name() -> None:
     assert load(model="gpt-4o-mini").model == "gpt-4o-mini"
 
 
+def test_a_bare_name_that_nothing_ships_under_needs_its_provider() -> None:
+    with pytest.raises(BadSettings, match="--model should begin with its provider, like openai/gpt-4o-mini"):
+        load(model="gpt-99")
+
+
 @pytest.mark.parametrize(("text", "price"), [("refuse", None), ("15", Decimal(15)), ("0.5", Decimal("0.5"))])
 def test_a_model_without_a_price_is_refused_or_booked_at_one(
     monkeypatch: pytest.MonkeyPatch, text: str, price: Decimal | None
@@ -296,7 +326,7 @@ def test_a_model_without_a_price_is_refused_or_booked_at_one(
     assert load().price_rule == PriceRule(price)
 
 
-@pytest.mark.parametrize("text", ["free", "-1", "NaN", "1e99"])
+@pytest.mark.parametrize("text", ["free", "-1", "NaN", "1e99", "0", "0.00"])
 def test_a_price_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("REGATTA_UNKNOWN_PRICE", text)
 

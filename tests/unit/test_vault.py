@@ -1,5 +1,6 @@
 """The vault: what it binds, which keys open what, where an embedded deployment keeps its key, and rotation."""
 
+import asyncio
 import base64
 import re
 import stat
@@ -205,6 +206,50 @@ async def test_what_opens_with_no_key_is_counted_and_does_not_keep_the_rest(data
     done = await reencrypt(database.pool, FernetVault([NEW, OLD]).relocked)
 
     assert (done.seen, done.changed, done.unreadable) == (2, 1, 1)
+
+
+class _Embedded:
+    """Stands in for the embedded server of a directory: it is the database of the test."""
+
+    url = ""
+
+    def __init__(self, _data_dir: Path) -> None: ...
+
+    def start(self) -> str:
+        return self.url
+
+    def stop(self) -> None: ...
+
+
+async def test_an_embedded_deployment_goes_on_with_the_first_key_when_everything_has_it(
+    database: Database,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_Embedded, "url", database_url)
+    monkeypatch.setattr("app.cli.EmbeddedPostgres", _Embedded)
+    monkeypatch.setenv("REGATTA_DATA_DIR", str(tmp_path))
+    file = tmp_path / "secret.key"
+    file.write_text(f"{OLD}\n")
+    await _kept(database, FernetVault([OLD]), "openai")
+    await _kept(database, FernetVault([OTHER]), "groq")
+
+    failed = await asyncio.to_thread(_rotated, monkeypatch, capsys, f"{NEW},{OLD}", "")
+    assert (failed[0], kept_key(tmp_path)) == (1, OLD)  # something may need it
+    await database.pool.execute("DELETE FROM credential WHERE subject = 'groq'")
+    status, said = await asyncio.to_thread(_rotated, monkeypatch, capsys, f"{NEW},{OLD}", "")
+
+    assert status == 0
+    assert "secret.key holds that key now: back it up." in said
+    assert kept_key(tmp_path) == NEW
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert await _opened(database, FernetVault([kept_key(tmp_path)])) == {"openai": f"{SECRET}-openai"}
+
+    file.unlink()
+    status, said = await asyncio.to_thread(_rotated, monkeypatch, capsys, NEW, "")
+    assert (status, file.exists(), "secret.key" in said) == (0, False, False)
 
 
 def _rotated(

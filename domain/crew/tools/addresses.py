@@ -7,48 +7,18 @@ transports below put the checked address into the request, and leave the name in
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 import httpx
 
 from domain.crew.tools.watched import ToolFault
+from domain.model.addresses import Address, PrivateHosts, is_public
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_ALSO_PRIVATE: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        # Metadata services of clouds, on addresses that no registry marks as private; documentation; local NAT64.
-        ("168.63.129.16/32", "192.0.0.192/32", "100.100.100.200/32", "fd00:ec2::/32", "3fff::/20", "64:ff9b:1::/48"),
-    )
-)
+_HOW_TO_ALLOW: Final = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
 _SCHEMES: Final = frozenset({"http", "https"})
-
-
-def is_public(address: Address) -> bool:
-    """Whether the address belongs to the public internet, also where it carries an IPv4 address inside."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inside = _carried(address)
-        if inside is not None:
-            return is_public(inside)
-        if address.is_site_local:
-            return False
-    if any(address in network for network in _ALSO_PRIVATE):
-        return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
-
-
-def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
 
 
 class AddressGuard:
@@ -59,7 +29,7 @@ class AddressGuard:
     """
 
     def __init__(self, allowed_private_hosts: Collection[str] = ()) -> None:
-        self._allowed = frozenset(map(_host_and_port, allowed_private_hosts))
+        self._private = PrivateHosts(allowed_private_hosts)
 
     def checked_address(self, url: httpx.URL) -> str:
         """An address to connect to for this URL; blocks while the name is resolved.
@@ -73,12 +43,9 @@ class AddressGuard:
         port = url.port or (443 if url.scheme == "https" else 80)
         found = _resolve(host, port)
         for address in found:
-            if not (is_public(address) or self._is_allowed(host, port) or self._is_allowed(str(address), port)):
-                raise ToolFault(f"the host {host[:100]} is not on the public internet.")
+            if not (is_public(address) or self._private.allow(host, port) or self._private.allow(str(address), port)):
+                raise ToolFault(f"the host {host[:100]} is not on the public internet; {_HOW_TO_ALLOW}.")
         return str(found[0])
-
-    def _is_allowed(self, host: str, port: int) -> bool:
-        return not self._allowed.isdisjoint({(host, None), (host, port)})
 
     def pinned(self, request: httpx.Request) -> httpx.Request:
         """The request, to be sent to the checked address under its own name."""
@@ -94,6 +61,15 @@ class AddressGuard:
         )
 
 
+@lru_cache(maxsize=2)
+def tls_context(*, trust_env: bool = False) -> ssl.SSLContext:
+    """The one that all connections share, for it takes long to make: first in a thread, then wherever.
+
+    With `trust_env`, the authorities are those of SSL_CERT_FILE or SSL_CERT_DIR, where one is set.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 def guarded_client(guard: AddressGuard, timeout_seconds: float) -> httpx.AsyncClient:
     """A client for addresses that tenants name: each connection is checked, no redirect is followed, no proxy is used.
 
@@ -101,14 +77,6 @@ def guarded_client(guard: AddressGuard, timeout_seconds: float) -> httpx.AsyncCl
     """
     transport = AsyncGuardedTransport(guard)
     return httpx.AsyncClient(transport=transport, timeout=timeout_seconds, follow_redirects=False, trust_env=False)
-
-
-def _host_and_port(entry: str) -> tuple[str, int | None]:
-    entry = entry.lower()
-    host, _, port = entry.rpartition(":")
-    has_port = port.isascii() and port.isdecimal() and (":" not in host or host.endswith("]"))
-    name = host if has_port else entry
-    return name.removeprefix("[").removesuffix("]").rstrip("."), int(port) if has_port else None
 
 
 def _name_in(url: httpx.URL) -> str:
@@ -152,7 +120,8 @@ class AsyncGuardedTransport(httpx.AsyncBaseTransport):
         pinned = await asyncio.to_thread(self._guard.pinned, request)
         name = _name_in(request.url)
         if name not in self._by_name:
-            self._by_name[name] = httpx.AsyncHTTPTransport(trust_env=False)
+            context = await asyncio.to_thread(tls_context)
+            self._by_name.setdefault(name, httpx.AsyncHTTPTransport(verify=context, trust_env=False))
         return await self._by_name[name].handle_async_request(pinned)
 
     async def aclose(self) -> None:

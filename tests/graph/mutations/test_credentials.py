@@ -1,5 +1,6 @@
 """Credentials: secrets go in, are stored encrypted, and come out nowhere: no field, no error, no log."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings
 from app.vault import FernetVault, new_key
+from domain.model.credential import Credential, CredentialKind
 from domain.model.identity import DEFAULT_TENANT
 from domain.services.credentials import MAX_CREDENTIALS
 from persistence.repositories.credentials import CredentialsTable
@@ -247,6 +249,26 @@ async def test_a_tenant_has_at_most_a_thousand(graph: Graph) -> None:
         payload = await graph.mutate("setProviderKey", "credential { id }", provider="openai", key=SECRET)
 
     assert [error["message"] for error in payload["errors"]] == ["There are at most 1000 credentials."]
+
+
+async def test_two_that_take_the_last_place_at_once_do_not_both_get_it(graph: Graph) -> None:
+    await graph.container.database.pool.execute(
+        "INSERT INTO credential SELECT $1, gen_random_uuid(), 'TOOL', gen_random_uuid()::text, 'Authorization', '',"
+        " now(), now(), NULL FROM generate_series(1, $2)",
+        DEFAULT_TENANT,
+        MAX_CREDENTIALS - 1,
+    )
+
+    units = graph.container.services.secrets.units
+    async with units(DEFAULT_TENANT) as one, units(DEFAULT_TENANT) as other:
+        for unit, provider in ((one, "openai"), (other, "groq")):
+            await unit.credentials.keep(Credential(DEFAULT_TENANT, CredentialKind.PROVIDER, provider, b"x"))
+        first = await one.credentials.count()
+        waiting = asyncio.create_task(other.credentials.count())
+        await one.commit()
+        second = await waiting
+
+    assert (first, second) == (MAX_CREDENTIALS, MAX_CREDENTIALS + 1)
 
 
 async def test_nothing_of_another_tenant_is_seen_changed_or_removed(graph: Graph) -> None:

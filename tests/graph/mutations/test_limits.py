@@ -259,7 +259,7 @@ async def test_a_task_keeps_its_budget_preference_and_schema_until_they_are_take
         (False, "The schema is an object."),
         ({"type": "nonsense"}, "This is no JSON Schema (draft 2020-12)."),
         ({"$ref": "https://example.org/schema"}, "References to other documents are not allowed."),
-        ({"pattern": "(a+)+$"}, "`pattern` and `patternProperties` are not allowed."),
+        ({"pattern": "(a+)+$"}, "`pattern` is not allowed."),
         ({"title": "\u0000"}, "The character U+0000 is not allowed."),
         ({"title": "t" * 64_000}, "At most 64000 characters of JSON."),
     ],

@@ -7,6 +7,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
 from domain.model.catalogue import MOST_ENTRIES, find_shipped, shipped_id
 from domain.model.identity import DEFAULT_TENANT
 from resolvers.node_ids import node_id, parse_node_id
@@ -176,7 +178,35 @@ async def test_a_bad_entry_is_refused_with_every_broken_rule(graph: Graph) -> No
     ]
 
 
-@pytest.mark.parametrize("name", ["", "gpt-4o", "os.environ/SECRET", "openai/" + "n" * 200, "openai/nul\u0000"])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://models.example.org/v1?key=x", "A query or a fragment is not allowed."),
+        ("https://models.example.org/v1#x", "A query or a fragment is not allowed."),
+        ("https://models.example.org/" + "v" * 2000, "At most 2,000 characters."),
+    ],
+    ids=["query", "fragment", "long"],
+)
+async def test_an_address_is_where_paths_are_written_behind(graph: Graph, url: str, message: str) -> None:
+    async with nothing_written(graph):
+        payload = await do(graph, "create", name="openai/mine", tier="STANDARD", baseUrl=url)
+
+    assert [(path, words) for path, words, _ in told(payload)] == [("input.baseUrl", message)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "gpt-4o",
+        "openai/",
+        "os.environ/SECRET",
+        "openai/" + "n" * 200,
+        "openai/nul\u0000",
+        "gemini/../x",
+        "openai/a?b",
+    ],
+)
 async def test_what_is_no_name_is_refused(graph: Graph, name: str) -> None:
     async with nothing_written(graph):
         payload = await do(graph, "create", name=name, tier="LOCAL")
@@ -294,6 +324,30 @@ async def test_a_key_goes_with_the_address_that_it_was_given_for(graph: Graph) -
     assert await keys(graph) == 1
     await do(graph, "archive", id=other["id"])
     assert await keys(graph) == 0
+
+
+PRIVATE = ["127.0.0.1", "127.0.0.1:11434", "10.1.2.3:8000", "[::1]:8000", "169.254.169.254", "localhost:8000"]
+
+
+@pytest.mark.parametrize("host", [*PRIVATE, "LOCALHOST.", "models.localhost", "[::ffff:10.0.0.1]"])
+async def test_a_private_address_needs_the_operators_leave(graph: Graph, host: str) -> None:
+    own = await made(graph)
+    async with nothing_written(graph):
+        new = await do(graph, "create", name="openai/near", tier="LOCAL", baseUrl=f"http://{host}/v1")
+        changed = await do(graph, "update", id=own["id"], version=1, baseUrl=f"http://{host}/v1")
+
+    message = "This is not on the public internet; the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS."
+    assert told(new) == told(changed) == [("input.baseUrl", message, "Invalid INVALID")]
+
+
+async def test_private_addresses_that_the_operator_allows_are_taken(settings: Settings) -> None:
+    allowed = settings.model_copy(update={"allowed_private_hosts": ("10.1.2.3:8000", "localhost", "[::1]:8000")})
+    async with Graph.over(create_app(allowed)) as graph:
+        for host in ("10.1.2.3:8000", "localhost:1234", "[::1]:8000"):
+            own = await made(graph, name=f"openai/{host}".replace("[", "").replace("]", ""), baseUrl=f"http://{host}")
+            assert own["baseUrl"]
+        refused = await do(graph, "create", name="openai/x", tier="LOCAL", baseUrl="http://10.1.2.3:8001")
+        assert [error["path"] for error in refused["errors"]] == [["input", "baseUrl"]]
 
 
 async def test_a_tenant_has_at_most_500_entries_in_use(graph: Graph) -> None:

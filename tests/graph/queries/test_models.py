@@ -5,6 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
+from app.vault import FernetVault, new_key
 from domain.model.catalogue import find_shipped, shipped, shipped_id
 from domain.model.identity import DEFAULT_TENANT
 from resolvers.node_ids import node_id
@@ -194,14 +197,31 @@ async def test_a_cool_down_shows_while_it_lasts_and_only_to_whom_it_belongs(grap
     assert await state(graph, id_of("openai/gpt-4.1")) == (True, None, None)
 
 
-async def test_a_key_of_the_tenants_own_makes_its_provider_usable(graph: Graph) -> None:
+async def a_key(graph: Graph, ciphertext: bytes) -> None:
     await graph.container.database.pool.execute(
         "INSERT INTO credential (tenant_id, id, kind, subject, header, ciphertext, created_at, updated_at)"
-        " VALUES ($1, gen_random_uuid(), 'PROVIDER', 'mistral', '', 'x', now(), now())",
+        " VALUES ($1, gen_random_uuid(), 'PROVIDER', 'mistral', '', $2, now(), now())",
         DEFAULT_TENANT,
+        ciphertext,
     )
 
-    assert {name.partition("/")[0] for name in await names(graph, isUsable=True)} == {"mistral", "simulated"}
+
+async def test_a_key_of_the_tenants_own_makes_its_provider_usable_if_it_opens(settings: Settings) -> None:
+    key = new_key()
+    ciphertext = FernetVault([key]).lock(DEFAULT_TENANT, "PROVIDER:mistral", "sk-1")
+    shown = "query($id: ID!) { model(id: $id) { unusable whyNot } }"
+    mistral = id_of("mistral/mistral-large-latest")
+
+    async with Graph.over(create_app(settings.with_secret_key(key))) as graph:
+        await a_key(graph, ciphertext)
+        assert {name.partition("/")[0] for name in await names(graph, isUsable=True)} == {"mistral", "simulated"}
+    async with Graph.over(create_app(settings.with_secret_key(new_key()))) as graph:
+        assert await graph.query(shown, id=mistral) == {
+            "model": {
+                "unusable": "NO_KEY",
+                "whyNot": "Its key cannot be decrypted with this deployment's secret key: set it again.",
+            }
+        }
 
 
 async def test_an_own_entry_stands_in_the_list_instead_of_the_shipped_one(graph: Graph) -> None:
@@ -231,11 +251,7 @@ async def test_a_tenant_has_its_catalogue_too(graph: Graph) -> None:
 
 
 async def test_entries_keys_and_cool_downs_of_another_tenant_change_nothing(graph: Graph) -> None:
-    await graph.container.database.pool.execute(
-        "INSERT INTO credential (tenant_id, id, kind, subject, header, ciphertext, created_at, updated_at)"
-        " VALUES ($1, gen_random_uuid(), 'PROVIDER', 'mistral', '', 'x', now(), now())",
-        DEFAULT_TENANT,
-    )
+    await a_key(graph, b"x")
     await graph.make("Model", name="openai/gpt-4o", isEnabled=False)
     strangers = await strangers_things(graph)
 
@@ -249,7 +265,26 @@ async def test_the_whole_list_with_its_states_costs_few_statements(graph: Graph)
     with counted_statements(graph) as statements:
         await graph.query("{ models(first: 100) { nodes { id name isUsable unusable whyNot } } }")
 
-    assert len(statements) == 8  # entries, credentials, cool-downs, workers: for the list, and for its states
+    assert len(statements) == 4  # what is stored, and the workers: for the list, and for its states
+
+
+async def test_what_is_stored_makes_the_same_offers_until_it_is_edited(graph: Graph) -> None:
+    catalogue = graph.container.services.catalogue
+    await graph.make("Model", name="gemini/gemini-2.5-pro", requestsPerMinute=5)  # with finer prices
+    await graph.make("Model", name="openai/other", tier="LOCAL")
+    await a_key(graph, b"x")
+    await a_cool_down(graph, "operator:openai", "openai/gpt-4o")
+
+    first, again = await catalogue.offers(DEFAULT_TENANT), await catalogue.offers(DEFAULT_TENANT)
+    await graph.make("Model", name="openai/gpt-4o-mini", promptPrice="9")
+    edited = await catalogue.offers(DEFAULT_TENANT)
+
+    assert again is first
+    own = {offer.model.name: offer.model for offer in edited if not offer.model.is_shipped}
+    shipped_details = find_shipped("gemini/gemini-2.5-pro")
+    assert shipped_details
+    assert own["gemini/gemini-2.5-pro"].price_details == shipped_details.price_details != {}
+    assert own["openai/gpt-4o-mini"].prompt_price == 9
 
 
 async def test_the_ordinary_executor_gives_the_same_answer(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from domain.model.availability import NO_ENTRY
 from domain.model.catalogue import find_shipped
 from domain.model.tokens import estimated_tokens
 from tests.support.catalogue import a_cool_down, a_worker
@@ -138,7 +139,10 @@ async def test_a_named_model_beats_routing_whatever_its_tier(graph: Graph) -> No
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("openai/none", "The model 'openai/none' cannot be used: Its price is not known: give its entry prices."),
+        (
+            "openai/none",
+            f"The model 'openai/none' cannot be used: {NO_ENTRY}",
+        ),
         ("none", "There is no model named 'none' in the catalogue."),
         (
             "openai/gpt-4o",
@@ -156,7 +160,7 @@ async def test_where_nothing_can_be_used_the_reason_says_why(graph: Graph, model
 async def test_own_entries_are_routed_to_like_shipped_ones(graph: Graph) -> None:
     url = "https://models.example.org/v1"
     await graph.make("Model", name="openai/near", tier="LOCAL", baseUrl=url, promptPrice="0", completionPrice="0")
-    assert await chosen(graph, description="Do it.") == "simulated/regatta"
+    assert await chosen(graph, description="Do it.") == "simulated/regatta"  # it has no place in the order
 
     await graph.make(
         "Model", name="openai/nearer", tier="LOCAL", baseUrl=url, promptPrice="1", completionPrice="2", routingOrder=0
@@ -219,6 +223,28 @@ async def test_a_task_whose_role_has_tools_goes_to_a_model_that_takes_them(graph
     await graph.mutate("updateRole", "role { id }", id=role_id, version=1, toolIds=[tool["id"]])
 
     assert await chosen(graph, taskId=task_id) == "ollama_chat/mistral"
+
+
+async def test_a_task_with_a_budget_goes_to_the_next_lower_tier_that_it_suffices_for(graph: Graph) -> None:
+    await a_worker(graph, providers=["openai"])
+    team_id = await graph.team()
+    role_id = await graph.role(team_id, expertise="EXPERT")
+    work = {"description": "Plan it.", "expectedOutput": "Done.", "qualityPreference": "PREMIUM", "roleId": role_id}
+    free, small, none = [
+        await graph.task(team_id, **work, **more) for more in ({}, {"maxBudget": "0.02"}, {"maxBudget": "0.00001"})
+    ]
+
+    first = (await preview(graph, taskId=free))["model"]
+    cheaper, nothing = await preview(graph, taskId=small), await preview(graph, taskId=none)
+
+    assert first["tier"] == "PREMIUM"
+    assert cheaper["model"]["tier"] == "STANDARD"
+    assert cheaper["reason"] == f"The task's budget does not suffice for {first['name']}: a cheaper tier."
+    assert cheaper["wantedTier"] == "PREMIUM"
+    assert Decimal(cheaper["estimatedCost"]["amount"]) <= Decimal("0.02")
+    assert (nothing["model"], nothing["estimatedCost"], nothing["alternatives"]) == (None, None, [])
+    assert nothing["reason"].startswith("The task's budget does not suffice for openai/")
+    assert nothing["wantedTier"] == "PREMIUM"
 
 
 async def test_unknown_tasks_and_those_of_others_are_null(graph: Graph) -> None:
@@ -292,6 +318,8 @@ async def test_bad_input_is_refused_with_its_place(graph: Graph, given: dict[str
     assert answer["data"] == {"routingPreview": None}
     [error] = answer["errors"]
     assert error["extensions"] == {"code": "INVALID", "argument": argument}
+    if "taskId" in given and "description" not in given:
+        assert error["message"] == f"A task brings its own {argument[-1]}."
 
 
 async def test_a_lone_surrogate_is_no_fault_of_ours(graph: Graph) -> None:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from domain.crew.tools import ToolSettings
-from domain.crew.tools.addresses import AddressGuard, AsyncGuardedTransport, guarded_client, is_public
+from domain.crew.tools.addresses import AddressGuard, AsyncGuardedTransport, guarded_client
 from domain.crew.tools.watched import ToolFault
 from domain.crew.tools.web import HttpGet
+from domain.model.addresses import is_public
 
 PUBLIC = "93.184.216.34"
 Names = dict[str, list[str]]

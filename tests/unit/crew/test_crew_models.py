@@ -1,7 +1,10 @@
 import asyncio
+import json
 import socket
+import threading
+from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import litellm
 import pytest
@@ -17,7 +20,7 @@ from domain.model.ledger import TokenSource
 from domain.model.model_names import PROVIDERS
 from domain.model.prices import SMALLEST, Prices, TokenCounts
 from domain.model.routing import Deployment
-from domain.ports import ModelRequest, ToolRequest
+from domain.ports import ModelAnswer, ModelRequest, ToolRequest
 from tests.support.model_server import (
     Answer,
     Garbage,
@@ -56,6 +59,15 @@ def at(server: ModelServer) -> Deployment:
 
 def nothing(_: str) -> None:
     pass
+
+
+@pytest.fixture
+async def impatient(client: LiteLLMClient) -> AsyncIterator[LiteLLMClient]:
+    """A client that waits for a third of a second only where a model pauses."""
+    del client  # its environment is the same
+    running = LiteLLMClient(AddressGuard({"127.0.0.1"}), idle_seconds=0.3)
+    yield running
+    await running.close()
 
 
 async def the_failure(client: LiteLLMClient, request: ModelRequest) -> RunFailed:
@@ -124,6 +136,7 @@ INVALID, UNKNOWN = FailureCode.MODEL_ANSWER_INVALID, FailureCode.MODEL_UNKNOWN
         (Status(404), UNKNOWN, False),
         (Status(422), REFUSED, False),
         (Status(408), UNAVAILABLE, True),
+        (Status(504), UNAVAILABLE, True),
         (Status(400, TOO_LONG), REFUSED, False),
         (Status(429), UNAVAILABLE, True),
         (Status(429, retry_after=1), UNAVAILABLE, True),
@@ -149,6 +162,13 @@ async def test_whatever_goes_wrong_is_typed_after_one_request(
     assert (failure.code, failure.retryable) == (code, retryable)
     assert "secret" not in failure.message
     assert server.received == 1
+    assert failure.is_key_refused is (isinstance(reply, Status) and reply.code in {401, 403})
+    assert failure.is_timeout is (isinstance(reply, Status) and reply.code in {408, 504})
+    # An HTTP error costs nothing; whoever took the request and failed to answer has read it.
+    assert (failure.spent is None) is isinstance(reply, Status)
+    if failure.spent:
+        assert failure.spent.prompt_tokens > 0
+        assert failure.spent.cost > 0
 
 
 async def test_an_empty_answer_is_billed_with_what_the_provider_counted(
@@ -498,7 +518,37 @@ async def test_a_silent_model_times_out_and_is_left(
 
     assert (failure.code, failure.retryable) == (UNAVAILABLE, True)
     assert failure.message == "The model 'openai/gpt-4o-mini' did not answer within 0.2 seconds."
+    assert failure.is_timeout
+    assert failure.spent
+    assert (failure.spent.prompt_tokens, failure.spent.token_source) == (9, TokenSource.ESTIMATE)
+    assert failure.spent.completion_tokens == (10 if after_chunks else 0)
     await server.wait_for_disconnects(1)
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_a_model_that_stops_in_the_middle_is_left_long_before_the_call_is_over(
+    server: ModelServer, impatient: LiteLLMClient, *, is_own: bool
+) -> None:
+    server.script(Silence(after_chunks=2))
+
+    failure = await the_failure(impatient, a_request(timeout_seconds=5, deployment=at(server) if is_own else None))
+
+    assert (failure.code, failure.retryable, failure.is_timeout) == (UNAVAILABLE, True, True)
+    assert failure.message == "The model 'openai/gpt-4o-mini' stopped in the middle of its answer, for 0.3 seconds."
+    assert failure.spent
+    assert (failure.spent.prompt_tokens, failure.spent.completion_tokens) == (9, 10)
+    await server.wait_for_disconnects(1)
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+async def test_a_model_that_thinks_before_its_first_word_or_writes_slowly_is_not_idle(
+    server: ModelServer, impatient: LiteLLMClient, *, is_own: bool
+) -> None:
+    server.script(Text("One two three four", latency=0.6, chunks=6, chunk_delay=0.1))
+
+    answer = await impatient.complete(a_request(deployment=at(server) if is_own else None), nothing)
+
+    assert answer.text == "One two three four"
 
 
 @pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
@@ -519,6 +569,129 @@ async def test_cancelling_closes_the_connection(
     with pytest.raises(asyncio.CancelledError):
         await call
     await server.wait_for_disconnects(1)
+
+
+def an_event(**fields: Any) -> bytes:
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], **fields}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+THOUGHT = an_event(choices=[{"index": 0, "delta": {"role": "assistant", "reasoning_content": "x" * 400}}])
+COUNTED = an_event(usage={"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001})
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")  # LiteLLM, where counts come early
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+@pytest.mark.parametrize(
+    ("events", "prompt", "completion"),
+    [((), 9, 0), ((THOUGHT,), 9, 100), ((COUNTED, THOUGHT), 1000, 100)],
+    ids=["nothing", "thoughts", "counts of the provider"],
+)
+async def test_a_cancelled_call_tells_what_it_cost(
+    client: LiteLLMClient,
+    monkeypatch: pytest.MonkeyPatch,
+    events: tuple[bytes, ...],
+    prompt: int,
+    completion: int,
+    *,
+    is_own: bool,
+) -> None:
+    sent = asyncio.Event()
+
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.writelines(events)
+        await writer.drain()
+        sent.set()
+        await reader.read()  # until the client leaves
+        writer.close()
+
+    async with await asyncio.start_server(stream, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        monkeypatch.setenv("OPENAI_API_BASE", url)
+        deployment = a_deployment(base_url=url) if is_own else None
+        call = asyncio.create_task(spent_when_cancelled(client, a_request(deployment=deployment)))
+        await sent.wait()
+        await asyncio.sleep(0.3)  # what was sent is read meanwhile
+
+        call.cancel()
+        spent = await call
+
+    assert (spent.prompt_tokens, spent.completion_tokens) == (prompt, completion)
+    assert spent.token_source is TokenSource.ESTIMATE
+
+
+async def test_a_model_may_think_behind_an_empty_beginning(impatient: LiteLLMClient) -> None:
+    beginning = an_event(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}])
+    word = an_event(choices=[{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}])
+
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + beginning)
+        await asyncio.sleep(0.6)
+        writer.write(word + b"data: [DONE]\n\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(stream, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        answer = await impatient.complete(a_request(deployment=a_deployment(base_url=url)), nothing)
+
+    assert answer.text == "Hi"
+
+
+async def spent_when_cancelled(client: LiteLLMClient, request: ModelRequest) -> ModelAnswer:
+    try:
+        await client.complete(request, nothing)
+    except asyncio.CancelledError as cancelled:
+        return cast("ModelAnswer", cancelled.spent)  # type: ignore[attr-defined] # as the port says
+    raise AssertionError
+
+
+async def test_a_call_cancelled_while_its_answer_is_checked_costs_what_the_provider_counted(
+    server: ModelServer, client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking = asyncio.Event()
+
+    async def check(*_: Any) -> None:
+        checking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("domain.crew.models._held", check)
+    server.script(Text("Hi", usage=Usage(1000, 100)))
+    call = asyncio.create_task(spent_when_cancelled(client, a_request()))
+    await checking.wait()
+
+    call.cancel()
+    spent = await call
+
+    assert (spent.prompt_tokens, spent.completion_tokens, spent.token_source) == (1000, 100, TokenSource.PROVIDER)
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ({"code": "unsupported_value", "type": "invalid_request_error"}, ", unsupported_value"),
+        ({"code": "400", "type": "invalid_request_error"}, ", invalid_request_error"),
+        ({"code": None, "type": "tool_use-failed.v2"}, ", tool_use-failed.v2"),
+        ({"code": "Your text was: Hello", "type": "x" * 61}, ""),
+        ({"code": "sk-very-secret", "type": "not_sk-very-secret_"}, ""),
+        ({"code": "very-secret", "type": None}, ""),
+        ({"code": ["list"], "type": 5}, ""),
+        ({}, ""),
+    ],
+)
+async def test_a_refusal_is_told_by_the_provider_s_own_name_and_never_by_its_text(
+    server: ModelServer, client: LiteLLMClient, error: dict[str, Any], told: str, *, is_own: bool
+) -> None:
+    server.script(Status(400, {"error": {"message": "Hello is not a question.", **error}}))
+    deployment = a_deployment(base_url=server.url, api_key="sk-very-secret") if is_own else None
+
+    failure = await the_failure(client, a_request(deployment=deployment))
+
+    assert failure.message == f"The model 'openai/gpt-4o-mini' refused the request (HTTP 400{told})."
 
 
 @pytest.mark.parametrize(
@@ -662,6 +835,8 @@ async def test_an_answer_without_end_is_left(server: ModelServer, client: LiteLL
 
     assert (failure.code, failure.retryable) == (INVALID, True)
     assert failure.message == "The model gave an answer of more than 1,000,000 characters."
+    assert failure.spent
+    assert failure.spent.completion_tokens > MAX_ANSWER_CHARACTERS // 5
 
 
 async def test_arguments_of_a_tool_without_end_are_left(server: ModelServer, client: LiteLLMClient) -> None:
@@ -690,3 +865,67 @@ async def test_a_missing_key_is_named_and_not_tried_again(monkeypatch: pytest.Mo
         await LiteLLMClient().complete(request, lambda _: None)
 
     assert (failed.value.code, failed.value.retryable) == (FailureCode.MODEL_REFUSED, False)
+
+
+async def test_a_schema_that_would_be_checked_for_ever_is_given_up_and_the_answer_is_paid(
+    server: ModelServer, client: LiteLLMClient
+) -> None:
+    levels = {f"l{n}": {"allOf": [{"$ref": f"#/$defs/l{n + 1}"}] * 2} for n in range(40)}
+    schema = {"$defs": {**levels, "l40": {}}, "$ref": "#/$defs/l0"}
+    server.script(Text("{}", usage=Usage(1000, 100)))
+
+    failure = await the_failure(client, a_request(output_schema=schema))
+
+    assert (failure.code, failure.retryable) == (INVALID, True)
+    assert failure.message.endswith("It cannot be checked against the schema.")
+    assert failure.spent
+    assert failure.spent.cost == Decimal("0.00021")
+
+
+async def test_an_answer_is_paid_whatever_goes_wrong_with_its_check(
+    server: ModelServer, client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        threads.append(threading.current_thread().name)
+        raise MemoryError
+
+    threads: list[str] = []
+    monkeypatch.setattr("domain.crew.models.problem_of", broken)
+    server.script(Text("{}", usage=Usage(1000, 100)))
+
+    failure = await the_failure(client, a_request(output_schema=SCHEMA))
+
+    assert failure.message.endswith("It could not be checked.")
+    assert failure.spent
+    assert failure.spent.cost == Decimal("0.00021")
+    assert threads[0].startswith("regatta-check")  # not among those that look up names of hosts
+
+
+@pytest.mark.parametrize("provider", ["ollama_chat", "ollama"])
+@pytest.mark.parametrize("tools", [None, [CALCULATOR]])
+async def test_an_unknown_model_of_a_local_server_is_asked_once(
+    client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch, provider: str, tools: list[dict[str, Any]] | None
+) -> None:
+    asked: list[str] = []
+    said = {"message": {"role": "assistant", "content": "Hi"}, "response": "Hi", "done": True, "done_reason": "stop"}
+    counts = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "prompt_eval_count": 3, "eval_count": 1}
+    first, last = {**said, **counts, "done": False}, {**said, **counts, "response": "", "message": {"content": ""}}
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in (first, last))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split()[1].decode())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as running:
+        monkeypatch.setenv("OLLAMA_API_BASE", f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}")
+        parameters = {"max_tokens": 5, "temperature": 0.5}
+        name = f"{provider}/nobody-s-{'with' if tools else 'without'}-tools:4b"
+        given = await client.complete(a_request(model=name, tools=tools, parameters=parameters), nothing)
+
+    assert len(asked) == 1
+    assert asked[0] in {"/api/chat", "/api/generate"}
+    assert (given.text, given.prompt_tokens, given.completion_tokens) == ("Hi", 3, 1)
+    assert given.cost == Decimal(0)

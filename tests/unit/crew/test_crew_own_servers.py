@@ -1,14 +1,26 @@
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from domain.crew.models import LiteLLMClient
-from domain.crew.openai_clients import MOST_BYTES, MOST_CLIENTS, OpenAIClients
-from domain.crew.tools.addresses import AddressGuard
+from domain.crew.openai_clients import (
+    CONNECT_SECONDS,
+    MOST_BYTES,
+    MOST_CLIENTS,
+    MOST_EVENT_LINES,
+    OpenAIClients,
+)
+from domain.crew.operator_models import KEY_VARIABLES
+from domain.crew.tools.addresses import AddressGuard, tls_context
 from domain.errors import FailureCode, RunFailed
+from domain.model.model_names import PROVIDERS
 from domain.model.routing import Deployment
 from domain.ports import ModelRequest
 from tests.support.model_server import ModelServer, Silence, Status, Text
@@ -170,7 +182,8 @@ async def test_a_private_address_is_not_opened_unless_it_is_allowed(server: Mode
 
     assert (failure.code, failure.retryable, failure.spent) == (REFUSED, False, None)
     assert failure.message == (
-        "The address of the model 'openai/my-own' cannot be used: the host 127.0.0.1 is not on the public internet."
+        "The address of the model 'openai/my-own' cannot be used: the host 127.0.0.1 is not on the public internet; "
+        "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS."
     )
     assert server.received == 0
     await client.close()
@@ -205,7 +218,7 @@ async def test_a_connection_goes_to_the_address_that_was_checked(
 async def test_a_name_that_is_not_found_may_be_found_later(client: LiteLLMClient) -> None:
     failure = await the_failure(client, a_request(a_deployment(base_url="http://nobody.invalid/v1")))
 
-    assert (failure.code, failure.retryable) == (FailureCode.MODEL_UNAVAILABLE, True)
+    assert (failure.code, failure.retryable, failure.spent) == (FailureCode.MODEL_UNAVAILABLE, True, None)
     assert "the host nobody.invalid cannot be found" in failure.message
 
 
@@ -277,6 +290,57 @@ async def test_a_packed_answer_is_not_unpacked(server: ModelServer, client: Lite
 
     assert failure.code is FailureCode.MODEL_ANSWER_INVALID
     assert "cannot be read" in failure.message
+    assert failure.spent
+    assert failure.spent.prompt_tokens > 0
+
+
+async def test_a_server_that_takes_no_connection_is_left_soon_and_costs_nothing(
+    server: ModelServer, client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[Any] = []
+
+    async def nobody(_: Any, request: httpx.Request) -> Any:
+        limits.append(request.extensions["timeout"]["connect"])
+        raise httpx.ConnectTimeout("", request=request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", nobody)
+
+    failure = await the_failure(client, a_request(at(server)))
+
+    assert (failure.code, failure.retryable, failure.is_timeout, failure.spent) == (
+        FailureCode.MODEL_UNAVAILABLE,
+        True,
+        True,
+        None,
+    )
+    assert limits == [CONNECT_SECONDS]
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["own server", "own key"])
+async def test_no_authorities_are_read_on_the_loop_and_none_twice(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch, *, is_own: bool
+) -> None:
+    made: list[threading.Thread] = []
+    make = httpx.create_ssl_context
+
+    def noted(*given: Any, **more: Any) -> Any:
+        if not (given or isinstance(more.get("verify", True), ssl.SSLContext)):
+            made.append(threading.current_thread())
+        return make(*given, **more)
+
+    tls_context.cache_clear()
+    for place in ("httpx.create_ssl_context", "httpx._transports.default.create_ssl_context"):
+        monkeypatch.setattr(place, noted)
+    clients = OpenAIClients(AddressGuard({"127.0.0.1"}))
+
+    for number in range(3):
+        async with clients.lent(server.url if is_own else None, f"key {number}") as client:
+            if is_own:
+                await client.chat.completions.create(model="mine", messages=[])
+
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
+    await clients.close()
 
 
 async def test_an_answer_without_a_line_end_is_left(
@@ -364,3 +428,128 @@ async def test_closing_the_client_closes_the_connections(server: ModelServer) ->
     await server.wait_for_disconnects(1)
     with pytest.raises(RunFailed):
         await call
+
+
+CHUNK = (
+    b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    b'[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
+)
+
+
+@asynccontextmanager
+async def a_server_that_writes(parts: Iterable[bytes]) -> AsyncIterator[tuple[Deployment, list[int]]]:
+    """A server that answers every request with these parts, and how many bytes of them it got rid of."""
+    written = [0]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                written[0] += len(part)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as running:
+        port = running.sockets[0].getsockname()[1]
+        yield a_deployment(base_url=f"http://127.0.0.1:{port}/v1"), written
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"data: ", *[b"[],[]," * 10_000] * 1_000, b"\n\n"],
+        [b": x\n" * 10_000] * 750,
+        [b": x\r\n" * 10_000] * 600,
+        [b": x\r" * 10_000] * 750,
+        [b": x\n\r\n" * 10_000] * 600,
+        [(b": " + b"x" * 200 + b"\n\n") * 1_000] * 200,
+        [b": " + b"x" * 999_000 + b"\n\n"] * 40,
+    ],
+    ids=["one event", "lines", "lines of two", "lines of returns", "mixed ends", "short events", "long events"],
+)
+async def test_a_stream_without_end_is_left_before_it_holds_the_loop(client: LiteLLMClient, parts: list[bytes]) -> None:
+    async with a_server_that_writes(parts) as (deployment, written):
+        failure = await the_failure(client, a_request(deployment, timeout_seconds=60.0))
+
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ANSWER_INVALID, True)
+    assert "cannot be read" in failure.message
+    assert written[0] < MOST_BYTES + 8_000_000  # the last is what the sockets hold
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+async def test_long_streams_of_small_events_are_read_however_they_are_cut(client: LiteLLMClient, end: bytes) -> None:
+    comments = (b": x" + end) * (MOST_EVENT_LINES - 2) + b":" + end * 2
+    stream = comments * 3 + CHUNK.replace(b"\n", end) + b"data: [DONE]" + end * 2
+    for step in (7, 1_000_000):
+        parts = [stream[start : start + step] for start in range(0, len(stream), step)]
+        async with a_server_that_writes(parts) as (deployment, _):
+            answer = await client.complete(a_request(deployment), nothing)
+
+        assert answer.text == "hi"
+
+
+EVERYTHING = {
+    variable: f"operator-{variable.lower()}" for variables in KEY_VARIABLES.values() for variable in variables
+}
+
+
+@pytest.mark.parametrize("key", ["sk-tenant", None])
+@pytest.mark.parametrize("provider", sorted(PROVIDERS - {"simulated"}))
+async def test_no_provider_is_sent_what_belongs_to_the_operator_s_openai(
+    client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch, provider: str, key: str | None
+) -> None:
+    for name, value in {**OPERATOR, **EVERYTHING}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HTTP_PROXY", "ALL_PROXY", "OPENAI_API_BASE", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    sent: list[httpx.Request] = []
+
+    async def refuse(_: httpx.AsyncClient, request: httpx.Request, **__: Any) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(400, json={"error": {"message": "no"}}, request=request)
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", refuse)
+
+    await the_failure(client, a_request(a_deployment(api_key=key), model=f"{provider}/some-model"))
+
+    [request] = sent
+    shown = repr(sorted(request.headers.multi_items())) + str(request.url)
+    others = [word for word in shown.split("'") if "operator" in word]
+    if key:
+        assert others == []
+        assert "sk-tenant" in shown
+    elif provider != "openai":
+        assert "org-operator" not in shown
+        assert "project-operator" not in shown
+        assert "x-operator" not in shown
+        mine = {value for variable in KEY_VARIABLES.get(provider, ()) if (value := EVERYTHING[variable])}
+        assert all(word.removeprefix("Bearer ") in mine for word in others)
+        assert bool(others) == bool(mine)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gemini/../../../evil",
+        "mistral/ft:gpt-3.5-turbo",
+        "gemini/replicate/x",
+        "openai/os.environ/HOME",
+        "gemini/a?b=c",
+    ],
+)
+@pytest.mark.parametrize("key", ["sk-tenant", None])
+async def test_no_name_leads_a_key_to_another_address(
+    client: LiteLLMClient, monkeypatch: pytest.MonkeyPatch, model: str, key: str | None
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "operator")
+    monkeypatch.setenv("MISTRAL_API_KEY", "operator")
+    monkeypatch.delattr(httpx.AsyncClient, "send")
+
+    failure = await the_failure(client, a_request(a_deployment(api_key=key), model=model))
+
+    assert failure.code is FailureCode.MODEL_UNKNOWN

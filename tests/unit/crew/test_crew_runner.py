@@ -292,7 +292,7 @@ async def test_each_answer_to_a_schema_is_checked_before_it_is_taken(stage: Stag
 
     failure = await the_failure(stage, a_work(output_schema=SCHEMA))
 
-    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ANSWER_INVALID, True)
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ANSWER_INVALID, False)
     assert "At sum: 'many' is not of type 'integer'" in failure.message
     assert stage.server.received == 1
     assert [entry.error for entry in stage.journal.entries] == ["MODEL_ANSWER_INVALID"]

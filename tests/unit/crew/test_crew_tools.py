@@ -19,7 +19,7 @@ from mcp.server.fastmcp import FastMCP
 from pydantic import BaseModel
 
 from domain.crew.tools import SearchKind, ToolSettings, permitted_classes
-from domain.crew.tools.addresses import AddressGuard, is_public
+from domain.crew.tools.addresses import AddressGuard
 from domain.crew.tools.calculator import calculate
 from domain.crew.tools.files import ProjectFiles
 from domain.crew.tools.schemas import arguments_of
@@ -27,6 +27,7 @@ from domain.crew.tools.watched import ToolFault
 from domain.crew.tools.web import HttpGet
 from domain.errors import FailureCode, RunFailed
 from domain.events import ToolCalled, ToolReturned
+from domain.model.addresses import is_public
 from domain.model.tool import Tool, ToolKind
 from domain.ports import TaskWork
 from tests.support.model_server import Text, ToolCall
@@ -336,7 +337,7 @@ async def test_an_mcp_server_on_a_private_address_is_not_asked(
         await stage.run(work)
 
     assert caught.value.code is FailureCode.TOOL_FAILED
-    assert "127.0.0.1 is not on the public internet" in caught.value.message
+    assert "127.0.0.1 is not on the public internet; the operator can allow it with" in caught.value.message
     assert stage.server.received == 0
 
 
@@ -625,13 +626,17 @@ def test_a_private_host_is_open_on_the_ports_that_are_named(allowed: str, url: s
             guard.checked_address(httpx.URL(url))
 
 
+HOW_TO_ALLOW = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
 OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/away", "the host 169.254.169.254 is not on the public internet."),
+        (
+            "/away",
+            f"the host 169.254.169.254 is not on the public internet; {HOW_TO_ALLOW}.",
+        ),
         ("/jump/9", "more than 5 redirects."),
         ("/big", "the answer is larger than 1000000 bytes."),
         ("/packed", "the answer is compressed, which was not asked for."),

@@ -9,6 +9,7 @@ from typing import Any
 
 import litellm
 import pytest
+import structlog
 
 from app.worker import Duties
 from domain.crew.operator_models import KEY_VARIABLES, OperatorProbe, operator_models
@@ -268,3 +269,16 @@ async def test_a_heartbeat_publishes_what_the_worker_can_reach(
     assert first == (["mistral", "openai"], [], ["openai"], False)
     assert second == (["mistral", "openai"], ["ollama/phi4:14b", "ollama_chat/phi4:14b"], ["openai"], False)
     assert await published() == (["mistral", "openai"], [], ["openai"], True)
+
+
+async def test_a_local_server_that_falls_silent_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = OperatorProbe(seconds=0)
+    with structlog.testing.capture_logs() as logs:
+        await probe.models()
+        async with Ollama(b'{"models": []}').running() as url:
+            monkeypatch.setenv("OLLAMA_API_BASE", url)
+            await probe.models()
+        for _ in range(3):
+            assert (await probe.models()).is_local_silent
+
+    assert [entry["event"] for entry in logs] == ["ollama_silent"]
