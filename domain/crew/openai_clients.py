@@ -181,6 +181,7 @@ class _Size:
         self._bytes = 0
         self._event_bytes = 0
         self._event_lines = 0
+        self._ends_with_return = False
         self._tail = b""
 
     def is_exceeded_with(self, data: bytes) -> bool:
@@ -199,5 +200,7 @@ class _Size:
 
     def _is_too_long_with(self, part: bytes) -> bool:
         self._event_bytes += len(part)
-        self._event_lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+        is_cut = self._ends_with_return and part.startswith(b"\n")  # one end of a line, in two pieces
+        self._event_lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n") - is_cut
+        self._ends_with_return = part.endswith(b"\r") if part else self._ends_with_return
         return self._event_bytes > MOST_EVENT_BYTES or self._event_lines > MOST_EVENT_LINES
