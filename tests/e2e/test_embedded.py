@@ -381,10 +381,12 @@ def _marks(url: str) -> int:
 
 
 def _postmasters(data_dir: Path) -> list[psutil.Process]:
-    """The main server processes on the cluster of this directory: its children rename themselves."""
+    """The main server processes on the cluster of this directory; their children rename themselves, a moment later."""
     cluster = str((data_dir / "postgres").resolve())
-    found = psutil.process_iter(["cmdline", "status"])
-    return [each for each in found if cluster in (each.info["cmdline"] or []) and each.info["status"] != "zombie"]
+    every = psutil.process_iter(["cmdline", "status", "ppid", "pid"])
+    found = [each for each in every if cluster in (each.info["cmdline"] or []) and each.info["status"] != "zombie"]
+    mains = {each.info["pid"] for each in found}
+    return [each for each in found if each.info["ppid"] not in mains]
 
 
 def _replace_pid(file: Path, pid: int) -> None:
