@@ -12,6 +12,7 @@ from domain.events import sequence_at
 from domain.model.execution import Execution
 from domain.model.identity import TeamId
 from domain.model.progress import ExecutionProgress
+from domain.model.routing import QualityPreference
 from domain.services.executions import KickoffRequest
 from resolvers import loaders
 from resolvers.context import Info
@@ -35,7 +36,7 @@ async def kickoff_team(info: Info, input: KickoffTeamInput) -> Execution:  # noq
         max_iterations=input.max_iterations,
         execution_timeout_seconds=input.execution_timeout_seconds,
         task_timeout_seconds=input.task_timeout_seconds,
-        quality_preference=input.quality_preference,
+        quality_preference=input.quality_preference or QualityPreference.BALANCED,
         max_budget=input.max_budget,
         max_task_budget=input.max_task_budget,
         idempotency_key=input.idempotency_key,

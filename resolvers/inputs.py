@@ -325,7 +325,7 @@ class KickoffTeamInput:
     max_iterations: int | None = described("Most rounds per task; the team's setting by default.", None)
     execution_timeout_seconds: float | None = described("Most seconds in all; the team's setting by default.", None)
     task_timeout_seconds: float | None = described("Most seconds per task; the team's setting by default.", None)
-    quality_preference: QualityPreference = described("How models are chosen.", QualityPreference.BALANCED)
+    quality_preference: QualityPreference | None = described("How models are chosen; BALANCED by default.", None)
     max_budget: Decimal | None = described("Most dollars in all; no limit of its own without one.", None)
     max_task_budget: Decimal | None = described("Most dollars per task; a task's own lower limit stays.", None)
     idempotency_key: str | None = described(
