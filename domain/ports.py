@@ -499,10 +499,6 @@ class ModelClient(Protocol):
         """More tokens than the request has by any usual tokenizer; asks nobody."""
         ...
 
-    def provider_of(self, model: str) -> str:
-        """Who serves the model, for the ledger; never raises."""
-        ...
-
 
 @dataclass(slots=True)
 class TaskWork:

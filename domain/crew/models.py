@@ -110,10 +110,6 @@ class LiteLLMClient:
         """A bound by the bytes of the request (`domain.model.tokens`): no tokenizer, no model hub."""
         return most_request_tokens(request.messages, request.tools or (), request.output_schema)
 
-    def provider_of(self, model: str) -> str:
-        """Who serves the model, "unknown" when nobody does whom we ask."""
-        return _provider(model) or "unknown"
-
     async def close(self) -> None:
         """Close all connections, on the loop on which the calls were made, before it ends."""
         await self._clients.close()

@@ -71,9 +71,6 @@ class FakeModel:
     def most_prompt_tokens(self, request: ModelRequest) -> int:
         return PROMPT * len(request.messages)
 
-    def provider_of(self, model: str) -> str:
-        return model.partition("/")[0]
-
     @property
     def models(self) -> list[str]:
         return [request.model for request in self.requests]

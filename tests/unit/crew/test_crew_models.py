@@ -742,7 +742,6 @@ async def test_a_simulated_model_costs_nothing_and_streams(client: LiteLLMClient
     assert len(pieces) > 1
     assert answer.prompt_tokens > 0
     assert answer.cost == Decimal(0)
-    assert client.provider_of("simulated/regatta") == "simulated"
 
 
 async def test_a_parameter_that_the_model_does_not_have_is_left_out(server: ModelServer, client: LiteLLMClient) -> None:
@@ -778,7 +777,6 @@ async def test_a_provider_that_is_not_on_the_list_is_refused_before_litellm_hear
 
     assert (failure.code, failure.retryable) == (UNKNOWN, False)
     assert "cannot be used; anthropic, " in failure.message
-    assert client.provider_of(model) == "unknown"
     assert heard == []
 
 
@@ -787,7 +785,6 @@ async def test_a_bare_name_goes_to_the_provider_of_the_price_map(server: ModelSe
 
     answer = await client.complete(a_request(model="gpt-4o-mini"), nothing)
 
-    assert client.provider_of("gpt-4o-mini") == "openai"
     assert server.requests[0].body["model"] == "gpt-4o-mini"
     assert answer.cost == Decimal("0.00021")
 

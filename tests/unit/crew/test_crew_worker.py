@@ -6,7 +6,6 @@ import pytest
 
 from app.settings import Settings
 from app.worker import default_name, runner_over
-from domain.crew.models import LiteLLMClient
 from domain.errors import FailureCode, RunFailed
 from domain.model.tool import Tool, ToolKind
 from domain.ports import TaskWork
@@ -41,15 +40,17 @@ async def test_the_worker_permits_the_arguments_of_the_setting_and_no_others(
             await runner.run(a_work(tools=[tool]), journal)
 
 
+@pytest.mark.usefixtures("client")
 async def test_a_model_of_a_local_server_is_called_by_the_worker_s_own_client(
-    server: ModelServer, client: LiteLLMClient, a_work: Callable[..., TaskWork], journal: Journal
+    server: ModelServer, a_work: Callable[..., TaskWork], journal: Journal
 ) -> None:
     server.script(Text("Fine."))
 
     async with runner_over(Settings(), EndlessBudgets()) as runner:
         assert await runner.run(a_work(model="openai/my-own-model"), journal) == "Fine."
 
-    assert client.provider_of("openai/my-own-model") == "openai"
+    [entry] = journal.entries
+    assert (entry.provider, entry.model) == ("openai", "openai/my-own-model")
 
 
 def test_a_worker_s_name_is_stable_and_shows_neither_machine_nor_directory(tmp_path: Path) -> None:
