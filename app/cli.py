@@ -18,6 +18,7 @@ from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
 _FAILED: Final = 1
 _ROLE_HINT: Final = "\nthe owner needs CREATEROLE: ALTER ROLE … CREATEROLE"
 _ORPHAN_SECONDS: Final = 2.0  # beyond the grace, for what should have ended by then
+_MOST_PROCESSES: Final = 64
 
 app = typer.Typer(
     name="regatta",
@@ -82,12 +83,45 @@ def worker(
         typer.Option(help="Stays the same over restarts and is unique; made from host and directory if absent."),
     ] = None,
     index: Annotated[int, typer.Option(help="Counts the workers of one place, for the name.", min=0)] = 0,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="So many workers, forked by this process and replaced when they die; absent: this process is one.",
+            min=1,
+            max=_MOST_PROCESSES,
+            show_default=False,
+        ),
+    ] = None,
     parent_fd: ParentFd = None,
 ) -> None:
     """Carry out executions until Ctrl-C. Needs REGATTA_DATABASE_URL."""
     settings = _settings()
     if settings.database_url is None:
         raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
+    if processes is None:
+        status = _work(settings, index, name, parent_fd)
+    else:
+        status = _keep_workers(settings, processes, index, name, parent_fd)
+    gc.freeze()  # or the interpreter's end searches all of CrewAI for garbage, which takes more than a second
+    raise typer.Exit(status)
+
+
+def _keep_workers(settings: Any, processes: int, index: int, name: str | None, parent_fd: int | None) -> int:
+    """Returns in the parent, and in each worker that it forks."""
+    from app.nursery import NurseryOptions, keep_workers  # noqa: PLC0415 - see the module
+    from app.observability import configure_logging  # noqa: PLC0415 - same
+
+    def prepare() -> None:
+        from app.worker import import_everything  # noqa: PLC0415 - takes seconds
+
+        import_everything(settings)
+
+    configure_logging(settings.log_level, settings.log_format)
+    options = NurseryOptions(settings, processes, name, index, parent_fd)
+    return keep_workers(options, prepare, lambda own, called, lifeline: _work(settings, own, called, lifeline))
+
+
+def _work(settings: Any, index: int, name: str | None, parent_fd: int | None) -> int:
     if parent_fd is not None:
         _do_not_outlive(parent_fd, settings.shutdown_grace_seconds + _ORPHAN_SECONDS)
     from app.observability import configure_logging, ignore_warnings  # noqa: PLC0415 - see the module
@@ -98,9 +132,7 @@ def worker(
     configure_logging(settings.log_level, settings.log_format)
     chosen = name or workers.default_name(settings, index)
     spare = () if name else workers.spare_names(settings, index)
-    status = workers.main(workers.WorkerOptions(settings, chosen, parent_fd, spare))
-    gc.freeze()  # or the interpreter's end searches all of CrewAI for garbage, which takes more than a second
-    raise typer.Exit(status)
+    return workers.main(workers.WorkerOptions(settings, chosen, parent_fd, spare))
 
 
 def _do_not_outlive(parent_fd: int, patience: float) -> None:

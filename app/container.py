@@ -3,32 +3,33 @@
 from dataclasses import dataclass
 from typing import Self
 
-import structlog
-
 from app.broadcast import BroadcastHints
-from app.durable import DurableQueue
 from app.settings import Settings
 from app.vault import FernetVault
 from domain.model.addresses import PrivateHosts
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Hints
+from domain.services.approvals import DecideApproval
+from domain.services.cancelling import CancelExecution, CancelExecutions
 from domain.services.catalogue import Catalogue
+from domain.services.continuing import ForkExecution, RetryExecution
+from domain.services.control import PauseExecution, ResumeExecution, UpdateTaskExecution
 from domain.services.copies import Duplicate
 from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
-from domain.services.editing import PROJECTS, ROLES, TASKS, TEAMS, TOOLS, Editing, models_at
-from domain.services.executions import CancelExecution, KickoffTeam
+from domain.services.editing import PROJECTS, ROLES, SCHEDULES, TASKS, TEAMS, TOOLS, Editing, models_at
+from domain.services.executions import KickoffTeam
 from domain.services.feed import ExecutionFeeds
 from domain.services.routing_preview import PreviewRouting
+from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
 from domain.services.tenants import UpdateTenant
+from domain.services.webhooks import Webhooks
 from persistence.engine import Database
 from persistence.reader import SqlReader
 from persistence.unit_of_work import SqlUnitsOfWork
 from persistence.workers import SqlWorkers
 from resolvers.context import Context, Services
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,7 +39,6 @@ class Container:
     settings: Settings
     database: Database
     hints: BroadcastHints
-    queue: DurableQueue
     reader: SqlReader
     workers: SqlWorkers
     services: Services
@@ -51,13 +51,11 @@ class Container:
         database = await Database.connect(settings.database_url, name="api", pool_size=settings.pool_size)
         hints = BroadcastHints(settings.hints_url)
         await hints.start()
-        queue = DurableQueue(settings.database_url, hints)
         reader = SqlReader(database.pool)
-        services = _services(SqlUnitsOfWork(database.engine), reader, queue, hints, FernetVault.of(settings), settings)
-        return cls(settings, database, hints, queue, reader, SqlWorkers(database.pool), services)
+        services = _services(SqlUnitsOfWork(database.engine), reader, hints, FernetVault.of(settings), settings)
+        return cls(settings, database, hints, reader, SqlWorkers(database.pool), services)
 
     async def close(self) -> None:
-        await self.queue.stop()
         await self.hints.stop()
         await self.database.close()
 
@@ -69,7 +67,6 @@ class Container:
 def _services(
     units: SqlUnitsOfWork,
     reader: SqlReader,
-    queue: DurableQueue,
     hints: Hints,
     vault: FernetVault,
     settings: Settings,
@@ -88,9 +85,19 @@ def _services(
         duplicate=Duplicate(units),
         import_crew=ImportCrew(units, reader),
         export_crew=ExportCrew(units),
-        kickoff=KickoffTeam(units, queue, hints, _log.warning),
+        kickoff=KickoffTeam(units, hints),
         cancel=CancelExecution(units, hints),
+        cancel_many=CancelExecutions(units, reader, hints),
+        pause=PauseExecution(units, hints),
+        resume=ResumeExecution(units, hints),
+        retry=RetryExecution(units, hints),
+        fork=ForkExecution(units, hints),
+        update_task_execution=UpdateTaskExecution(units, reader, hints),
+        decide=DecideApproval(units, hints),
         secrets=Secrets(units, vault),
+        webhooks=Webhooks(units, vault, PrivateHosts(settings.allowed_private_hosts)),
         feeds=ExecutionFeeds(reader, hints),
         snapshots=Snapshots(reader, hints),
+        schedules=Editing(units, SCHEDULES),
+        scheduling=Schedules(units, hints),
     )

@@ -1,6 +1,5 @@
 """The API process: `create_app` puts schema, container and routes together."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,13 +17,14 @@ from app.settings import Settings
 from domain.model.execution import Execution
 from domain.model.identity import DEFAULT_TENANT
 from domain.model.page import PageRequest
+from domain.model.planning import wanted_inputs
+from domain.model.role import Role
+from domain.model.task import Task
 from domain.model.team import Team
+from domain.ports import Reader
 from resolvers.context import Context
 from resolvers.node_ids import node_id
 from schema.schema import build
-
-WARM_UP_DELAY_SECONDS = 1.0
-"""The queue's library takes half a second to import: it waits until the server has answered its first requests."""
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -38,12 +38,9 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         opened.append(await Container.open(settings))
         app.state.container = container()
-        warming = asyncio.create_task(_warm_up(container()))
         try:
             yield
         finally:
-            warming.cancel()
-            await asyncio.wait({warming})
             await opened.pop().close()
 
     def make_context(*, remembers: bool) -> Context:
@@ -61,12 +58,6 @@ def create_app(settings: Settings) -> Starlette:
         ),
     ]
     return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
-
-
-async def _warm_up(container: Container) -> None:
-    """What the first kickoff needs, once the first requests have been answered."""
-    await asyncio.sleep(WARM_UP_DELAY_SECONDS)
-    await container.queue.start()
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -88,11 +79,20 @@ def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence
         teams = (await reader.pages(Team, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
         runs = (await reader.pages(Execution, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
         team_id = node_id("Team", teams.items[0].id) if teams.items else ""
+        inputs = await _inputs_of(reader, teams.items[0]) if teams.items else dict(INPUTS)
         execution_id = node_id("Execution", runs.items[0].id) if runs.items else ""
         return [
             shipped_tab("dashboard"),
-            shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": dict(INPUTS)}}),
+            shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": inputs}}),
             shipped_tab("watch", {"executionId": execution_id}),
         ]
 
     return tabs
+
+
+async def _inputs_of(reader: Reader, team: Team) -> dict[str, str]:
+    """What a kickoff of the team has to be given: the demo's values where the names match, else to be filled in."""
+    tasks = await reader.children(Task, DEFAULT_TENANT, "team_id", [team.id], ["position"])
+    roles = await reader.children(Role, DEFAULT_TENANT, "team_id", [team.id], ["position"])
+    active = [role for role in roles.get(team.id, ()) if role.is_active]
+    return {name: INPUTS.get(name, "…") for name in wanted_inputs(tasks.get(team.id, ()), active)}

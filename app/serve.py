@@ -4,7 +4,9 @@ Order of a start: take the port, begin PostgreSQL, import the application meanwh
 then start the workers, whose imports would take the processor from all that. Order of an end: stop accepting and tell
 the workers, then PostgreSQL.
 
-Children must not outlive us. Workers are in sessions of their own, so that Ctrl-C reaches only us, and hold the
+The workers are children of one child of ours, the nursery (`app.nursery`), which imports what they need and forks them.
+
+Children must not outlive us. The nursery is in a session of its own, so that Ctrl-C reaches only us, and holds the
 reading end of a pipe whose other end dies with us, however that happens. PostgreSQL is adopted by the next start.
 """
 
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
     import uvicorn
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_KILL_SECONDS: Final = 2.0  # beyond the grace, for those that should have ended by then
-_FIRST_PAUSE: Final = 0.5  # seconds before a dead worker is started again, doubled up to the longest
+_KILL_SECONDS: Final = 2.5  # beyond the grace, for those that should have ended by then; the nursery kills before
+_FIRST_PAUSE: Final = 0.5  # seconds before a dead nursery is started again, doubled up to the longest
 _LONGEST_PAUSE: Final = 30.0
-_STEADY_SECONDS: Final = 60.0  # a worker that lived so long starts again with the first pause
+_STEADY_SECONDS: Final = 60.0  # one that lived so long starts again with the first pause
 _LOOK_SECONDS: Final = 1.0
 _BACKLOG: Final = 2048
 _INTERRUPTED: Final = 130
@@ -253,7 +255,7 @@ class _Serving:
         self._database = database
         self._began = began
         self._stop = asyncio.Event()
-        self._workers: list[_Worker] = []
+        self._nursery: _Nursery | None = None
         self._beside: list[asyncio.Task[None]] = []
 
     async def run(self, parent_fd: int | None) -> None:
@@ -278,8 +280,8 @@ class _Serving:
     def _on_signal(self) -> None:
         if self._stop.is_set():  # the second time nothing is waited for
             self._server.force_exit = True
-            for worker in self._workers:
-                worker.kill()
+            if self._nursery is not None:
+                self._nursery.terminate()
         self._stop.set()
 
     def _on_orphaned(self, parent_fd: int) -> None:
@@ -298,8 +300,8 @@ class _Serving:
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection looks at it
         gc.enable()
-        for index in range(self._settings.workers):
-            self._workers.append(_Worker(self._settings, index, lifeline))
+        if self._settings.workers:
+            self._nursery = _Nursery(self._settings, lifeline)
         self._beside.append(asyncio.create_task(self._look_after_database()))
         if self._database.is_embedded:
             self._beside.append(asyncio.create_task(_seed_once(self._settings)))
@@ -319,36 +321,39 @@ class _Serving:
         for task in self._beside:
             task.cancel()
         patience = self._settings.shutdown_grace_seconds + _KILL_SECONDS
-        await asyncio.gather(
-            asyncio.wait({api}, timeout=patience), *(worker.stop(patience) for worker in self._workers)
-        )
+        stopping = [self._nursery.stop(patience)] if self._nursery else []
+        await asyncio.gather(asyncio.wait({api}, timeout=patience), *stopping)
 
 
-class _Worker:
-    """Keeps one worker process running, under the same name each time, so that it takes up what it left."""
+class _Nursery:
+    """Keeps the process running that keeps the workers running, each under the same name again and again."""
 
-    def __init__(self, settings: Settings, index: int, lifeline: int) -> None:
-        self._index = index
+    def __init__(self, settings: Settings, lifeline: int) -> None:
+        self._processes = settings.workers
         self._lifeline = lifeline
         self._environment = {**os.environ, **settings.environment()}
         self._environment.pop("REGATTA_MIGRATION_DATABASE_URL", None)  # the owner's rights are none of its business
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
-        self._task = asyncio.create_task(self._keep(), name=f"worker-{index}")
+        self._task = asyncio.create_task(self._keep(), name="workers")
 
     async def stop(self, patience: float) -> None:
         """Ask it to end, and end it after so many seconds."""
         self._stopping.set()
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        self.terminate()
         _, late = await asyncio.wait({self._task}, timeout=patience)
         if late:
-            _log().warning("worker_killed", index=self._index)
-            self.kill()
+            _log().warning("workers_killed")
+            self._kill()
             await asyncio.wait({self._task})
 
-    def kill(self) -> None:
-        """End it at once, with all that it may have started."""
+    def terminate(self) -> None:
+        """Ask it to end; the second time, without waiting for the workers."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def _kill(self) -> None:
+        """End it at once; the workers see that it is gone."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -361,14 +366,14 @@ class _Worker:
             if time.monotonic() - started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
             if not self._stopping.is_set():
-                _log().warning("worker_ended", index=self._index, status=status, again_in_seconds=pause)
+                _log().warning("workers_ended", status=status, again_in_seconds=pause)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _live(self) -> int:
         self._process = await asyncio.create_subprocess_exec(
-            *_worker_command(self._index, self._lifeline),
+            *_nursery_command(self._processes, self._lifeline),
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(self._lifeline,),
@@ -376,13 +381,12 @@ class _Worker:
         )
         if self._stopping.is_set():  # while it was being started
             self._process.terminate()
-        status = await self._process.wait()
-        self.kill()  # what it left behind
-        return status
+        return await self._process.wait()
 
 
-def _worker_command(index: int, lifeline: int) -> Sequence[str]:
-    return (sys.executable, "-m", "app.cli", "worker", "--index", str(index), "--parent-fd", str(lifeline))
+def _nursery_command(processes: int, lifeline: int) -> Sequence[str]:
+    options = ("--processes", str(processes), "--parent-fd", str(lifeline))
+    return (sys.executable, "-m", "app.cli", "worker", *options)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from domain.model.availability import PriceRule
 from domain.model.catalogue import is_known_bare
 from domain.model.model import MAX_PRICE
 from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed, prefix_of
+from domain.model.project import MAX_RETENTION_DAYS
 
 PREFIX: Final = "REGATTA_"
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -181,11 +182,31 @@ class Settings(BaseSettings):
         "two, comma-separated, while keys change: the first encrypts, both decrypt. "
         "Absent: none can be stored; with the embedded PostgreSQL, one is made in DATA_DIR.",
     )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_RETENTION_DAYS,
+        description="Days after their end when the inputs, outputs and events of executions are removed for good, for"
+        " tenants that set no `retentionDays` of their own; absent: never.",
+    )
     pool_size: int = Field(10, ge=2, le=500, description="Most connections of each pool; a process has two pools.")
 
     # How it runs
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `regatta serve` starts.")
     worker_concurrency: int = Field(10, ge=1, le=1000, description="Executions at once per worker.")
+    max_parallel_executions: PositiveInt | None = Field(
+        None, description="Executions at once on all workers together; absent: as many as they have places."
+    )
+    worker_max_cpu_percent: float = Field(
+        80.0, gt=0, le=100, description="Above it, of its machine or container, a busy worker takes nothing new."
+    )
+    worker_max_memory_percent: float = Field(75.0, gt=0, le=100, description="The same of memory.")
+    worker_silent_seconds: float = Field(
+        12.0,
+        ge=6,
+        le=3600,
+        description="A worker that was not heard of for so long is taken for dead, and its executions go on elsewhere.",
+    )
     shutdown_grace_seconds: NonNegativeFloat = Field(
         2.0, le=600, description="How long requests and running tasks may take to end after Ctrl-C."
     )
@@ -221,8 +242,8 @@ class Settings(BaseSettings):
     search_key: SecretStr | None = Field(None, description="Key for SEARCH_ENDPOINT, where it needs one.")
     allowed_private_hosts: Hosts = Field(
         (),
-        description="Hosts in private networks that tools, and models with a `baseUrl`, may reach all the same;"
-        " comma-separated, no URLs. "
+        description="Hosts in private networks that tools, webhooks (by http, too) and models with a `baseUrl` may"
+        " reach all the same; comma-separated, no URLs. "
         "`host` is any port of it, `host:port` that one, `[address]:port` for IPv6.",
     )
     files_dir: Path | None = Field(

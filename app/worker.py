@@ -1,10 +1,11 @@
-"""The worker process: one loop with the runs, the recorder, DBOS and the duties that keep everything going.
+"""The worker process: one loop with the dispatcher, the runs, the recorder, DBOS, and the duties that keep all going.
 
 It needs crewai and litellm (seconds to import, 250 MB): the API never imports this module.
 """
 
 import asyncio
 import hashlib
+import importlib
 import os
 import signal
 import socket
@@ -14,46 +15,77 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final, TypeAlias
 
 import asyncpg
 import structlog
 
 from app.broadcast import BroadcastHints
-from app.durable import QUEUED, DurableQueue, DurableWorker
+from app.durable import DurableWorker
+from app.load import MachineLoad
 from app.settings import Settings
 from app.vault import FernetVault
+from app.webhook_sender import HttpWebhookClient
 from domain.crew import environment
 from domain.crew.operator_models import OperatorProbe
-from domain.model.identity import ExecutionId, utc_now
-from domain.ports import COMMANDS, CallBudgets, Hints, TaskRunner, ToolSecrets
+from domain.model.addresses import PrivateHosts
+from domain.model.execution import MAX_PARALLEL_TASKS_CAP
+from domain.model.resources import WorkerLoad
+from domain.ports import COMMANDS, WAITING, CallBudgets, CommandKind, Hints, RunStore, TaskRunner, ToolSecrets, Workers
+from domain.services.approvals import ExpireApprovals
 from domain.services.catalogue import Catalogue
+from domain.services.deliveries import DeliverWebhooks
+from domain.services.dispatcher import Dispatcher, DispatchRules, HandOver
+from domain.services.firing import FireSchedules
 from domain.services.model_gateway import GatewayRules, RoutedGateway
 from domain.services.recorder import EventRecorder
+from domain.services.retention import ForgetOld
 from domain.services.runs import RunExecution, RunRules
+from persistence.admissions import SqlAdmissions
 from persistence.call_budgets import SqlCallBudgets
+from persistence.deliveries import SqlDeliveries
+from persistence.due_schedules import SqlDueSchedules
 from persistence.engine import Database
+from persistence.expired_approvals import SqlExpiredApprovals
 from persistence.reader import SqlReader
+from persistence.retention import SqlRetention
 from persistence.run_store import SqlRunStore
 from persistence.secrets_reader import SqlToolSecrets
+from persistence.unit_of_work import SqlUnitsOfWork
 from persistence.workers import SqlWorkers, WorkerNameTaken, held_name
+from resolvers.node_ids import node_id
 
 COMMAND_SECONDS: Final = 0.25
+WAITING_SECONDS: Final = 5.0  # the dispatcher looks more often of itself; this is for the listener
+LOAD_SECONDS: Final = 1.0
 BEAT_SECONDS: Final = 3.0
-SWEEP_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 15.0
-"""A worker that was not heard of for so long is taken for dead; if it is not, the epochs keep its hands off."""
-
-LEFT_QUEUED: Final = timedelta(seconds=5)
-SWEEP_LIMIT: Final = 50
+SWEEP_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0
+EXPIRE_SECONDS: Final = 5.0
+FIRE_SECONDS: Final = 1.0
+DELIVER_SECONDS: Final = 1.0
 LOST_LIMIT: Final = 100
 """So many calls that nobody books any more are settled at a time."""
 
+RETENTION_SECONDS: Final = 600.0
 TIDY_SECONDS: Final = 86_400.0
 _CONNECT_PAUSE: Final = 0.5
 _FLUSH_SECONDS: Final = 1.0
-_SPARE_THREADS: Final = 4  # recovered executions come on top of the queue's own limit
+_EARLIER_LIFE_TRIES: Final = 10
+IDLE_SECONDS: Final = 5.0
+"""So long a worker that stands still, or is cut off, in the middle of a commit keeps others from taking over."""
+
+_SPARE_THREADS: Final = 4  # for what an abandoned task still holds
+
+_LATER: Final = (
+    "dbos",
+    "domain.crew.models",
+    "domain.crew.runner",
+    "domain.crew.simulated",
+    "domain.crew.tools.addresses",
+    "domain.crew.tools.settings",
+)
+"""What is imported where it is needed, for it takes long or comes after `environment.prepare`."""
 
 RunnerSource: TypeAlias = Callable[[Settings, Database], AbstractAsyncContextManager[TaskRunner]]
 
@@ -107,6 +139,14 @@ def main(options: WorkerOptions) -> int:
     return status
 
 
+def import_everything(settings: Settings) -> None:
+    """Import all that a worker needs, and begin nothing: no thread, loop or connection, so that it may be forked."""
+    environment.prepare(settings.data_dir / "crewai")
+    _loop_factory()
+    for module in _LATER:
+        importlib.import_module(module)
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if sys.platform == "win32":
         return None  # uvloop does not exist there
@@ -144,10 +184,15 @@ async def run_worker(options: WorkerOptions, a_runner: RunnerSource | None = Non
     try:
         names = [options.name, *options.spare_names]
         started = (a_runner or crew_runner)(options.settings, database)
-        async with held_name(database.pool, names) as name, started as runner:
+        async with held_name(database.pool, names, lambda: _give_way(stop)) as name, started as runner:
             await _work(replace(options, name=name), database, runner, stop)
     finally:
         await database.close()
+
+
+def _give_way(stop: asyncio.Event) -> None:
+    _log.error("worker_name_lost", action="stopping")  # while the database was away, another took it
+    stop.set()
 
 
 def crew_runner(settings: Settings, database: Database) -> AbstractAsyncContextManager[TaskRunner]:
@@ -178,7 +223,7 @@ async def runner_over(
         crewai_tools=permitted_classes(settings.crewai_tools),
     )
     loop = asyncio.get_running_loop()
-    threads = settings.worker_concurrency + _SPARE_THREADS
+    threads = settings.worker_concurrency * MAX_PARALLEL_TASKS_CAP + _SPARE_THREADS  # made as they are needed
     rules = GatewayRules(max_output_tokens=settings.max_output_tokens)
     runner = CrewTaskRunner(
         RoutedGateway(client, budgets, rules),
@@ -196,45 +241,119 @@ async def runner_over(
 
 
 async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, stop: asyncio.Event) -> None:
-    settings, url = options.settings, _url_of(options.settings)
-    hints = BroadcastHints(settings.hints_url)
-    store = SqlRunStore(database.pool)
-    recorder = EventRecorder(store, hints)
-    workers, probe = SqlWorkers(database.pool), OperatorProbe()
-    records, vault = SqlReader(database.pool).model_records, FernetVault.of(settings)
-    catalogue = Catalogue(records, probe.models, settings.price_rule, vault)
-    rules = RunRules(default_model=settings.model, max_output_tokens=settings.max_output_tokens)
-    run = RunExecution(store, recorder, runner, catalogue, options.name, rules)
-    durable = DurableWorker(url, run, options.name, settings.worker_concurrency)
-    queue = DurableQueue(url, hints, pool_size=1)
+    hints = BroadcastHints(options.settings.hints_url)
+    work = _Work(options, database, runner, hints)
     await hints.start()
-    recorder.start()
+    work.recorder.start()
     try:
-        # Before it takes anything: who dies unheard of is never missed.
-        await workers.beat(options.name, await probe.models())
-        await durable.start()
-        async with _duties(Duties(options.name, store, workers, queue, run, durable, probe), hints):
-            _log.info("worker_ready", worker=options.name, concurrency=settings.worker_concurrency)
+        await work.enter()
+        async with _duties(work.duties, hints), _dispatching(work):
+            places = options.settings.worker_concurrency
+            _log.info("worker_ready", worker=options.name, concurrency=places, pid=os.getpid())
             await stop.wait()
-            _log.info("worker_stopping", worker=options.name, active=run.active)
-            durable.stop_taking()
-            await run.stop(settings.shutdown_grace_seconds)
-        await recorder.flush(_FLUSH_SECONDS)  # what the runs paid for is booked before another takes them over
-        await _say_goodbye(options.name, durable, workers)
+            _log.info("worker_stopping", worker=options.name, active=work.run.active)
+            await work.dispatcher.stop()
+            await work.run.stop(options.settings.shutdown_grace_seconds)
+        await work.recorder.flush(_FLUSH_SECONDS)  # what the runs paid for is booked before another takes them over
+        await work.leave()
     finally:
-        await recorder.stop(_FLUSH_SECONDS)
-        await durable.stop()
-        await queue.stop()
+        await work.recorder.stop(_FLUSH_SECONDS)
+        await work.durable.stop()
+        await work.webhooks.close()
         await hints.stop()
 
 
-async def _say_goodbye(name: str, durable: DurableWorker, workers: SqlWorkers) -> None:
-    """Hand on what is not finished. Who handed something on is found silent later, should a hand-over have failed."""
+class _Work:
+    """What a worker is made of, once it is connected and has its name."""
+
+    def __init__(self, options: WorkerOptions, database: Database, runner: TaskRunner, hints: Hints) -> None:
+        settings, pool, self.name = options.settings, database.pool, options.name
+        store, self.admissions, self.workers = SqlRunStore(pool), SqlAdmissions(pool), SqlWorkers(pool)
+        self.vault, self.probe = FernetVault.of(settings), OperatorProbe()
+        self.load = MachineLoad(settings.worker_max_cpu_percent, settings.worker_max_memory_percent)
+        self.recorder = EventRecorder(store, hints)
+        self.hand_over = HandOver(self.admissions, store, hints)
+        self.run = self._run(settings, store, runner, SqlReader(pool))
+        self.dispatcher = self._dispatcher(settings)
+        self.durable = DurableWorker(_url_of(settings), self.dispatcher.carry_out, options.name)
+        self.webhooks = _Webhooks(settings, database, self.vault)
+        self.duties = self._duties(settings, store)
+        self.duties.chores += _of_the_tenants(settings, database, hints, self.webhooks)
+
+    def _run(self, settings: Settings, store: SqlRunStore, runner: TaskRunner, reader: SqlReader) -> RunExecution:
+        catalogue = Catalogue(reader.model_records, self.probe.models, settings.price_rule, self.vault)
+        rules = RunRules(default_model=settings.model, max_output_tokens=settings.max_output_tokens)
+        return RunExecution(store, self.recorder, runner, catalogue, self.name, rules)
+
+    def _dispatcher(self, settings: Settings) -> Dispatcher:
+        rules = DispatchRules(settings.worker_concurrency, settings.max_parallel_executions)
+        return Dispatcher(self.name, self.admissions, self.hand_over, self.run, rules, lambda: self.load.is_low)
+
+    def _duties(self, settings: Settings, store: SqlRunStore) -> "Duties":
+        parts = (self.workers, self.hand_over, self.run, self.dispatcher, self.probe, self.load)
+        return Duties(self.name, store, *parts, settings.worker_silent_seconds)
+
+    async def enter(self) -> None:
+        """Give back what an earlier life of this name had, be heard of, and only then be ready to take anything.
+
+        Who dies unheard of is never missed.
+        """
+        for _ in range(_EARLIER_LIFE_TRIES):
+            if await self.hand_over(self.name):
+                break
+            await asyncio.sleep(_CONNECT_PAUSE)  # else the dispatcher gives it back later
+        await self.workers.leave(self.name)
+        await self.duties.beat()
+        await self.durable.start()
+
+    async def leave(self) -> None:
+        """Hand over what is not finished. If that fails, the others will notice that we are silent."""
+        try:
+            if await self.hand_over(self.name):
+                await self.workers.leave(self.name)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.warning("goodbye_failed", worker=self.name, error=repr(error))
+
+
+class _Webhooks:
+    """What tells webhooks, and the connections that it needs."""
+
+    def __init__(self, settings: Settings, database: Database, vault: FernetVault) -> None:
+        self._client = HttpWebhookClient(PrivateHosts(settings.allowed_private_hosts))
+        self._sender = DeliverWebhooks(SqlDeliveries(database.pool), self._client, vault, node_id)
+
+    async def deliver(self) -> None:
+        await self._sender.deliver()
+
+    async def close(self) -> None:
+        """Leave what is under way: it is told again later."""
+        await self._sender.close()
+        await self._client.close()
+
+
+def _of_the_tenants(settings: Settings, database: Database, hints: Hints, webhooks: _Webhooks) -> "list[Chore]":
+    """What tenants asked for that has its time: all of it is in the database, and any worker does it."""
+    units = SqlUnitsOfWork(database.engine)
+    expire = ExpireApprovals(units, SqlExpiredApprovals(database.pool), hints)
+    schedules = FireSchedules(units, SqlDueSchedules(database.pool), hints)
+    retention = ForgetOld(SqlRetention(database.pool, settings.retention_days))
+    return [
+        Chore(EXPIRE_SECONDS, expire),
+        Chore(FIRE_SECONDS, schedules.fire),
+        Chore(DELIVER_SECONDS, webhooks.deliver),
+        Chore(RETENTION_SECONDS, retention.sweep),
+    ]
+
+
+@asynccontextmanager
+async def _dispatching(work: _Work) -> AsyncIterator[None]:
+    task = asyncio.create_task(work.dispatcher.work(work.durable.begin))
     try:
-        if not await durable.recover(name):
-            await workers.leave(name)
-    except Exception as error:  # noqa: BLE001 - the others will notice that we are silent
-        _log.warning("goodbye_failed", worker=name, error=repr(error))
+        yield
+    finally:
+        await work.dispatcher.stop()
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _url_of(settings: Settings) -> str:
@@ -247,7 +366,9 @@ async def _connected(settings: Settings) -> Database:
     """The database, as soon as it answers."""
     while True:
         try:
-            return await Database.connect(_url_of(settings), name="worker", pool_size=settings.pool_size)
+            return await Database.connect(
+                _url_of(settings), name="worker", pool_size=settings.pool_size, idle_seconds=IDLE_SECONDS
+            )
         except (OSError, asyncpg.PostgresError) as error:
             _log.warning("database_unavailable", error=str(error))
             await asyncio.sleep(_CONNECT_PAUSE)
@@ -277,80 +398,131 @@ def _stop_with_parent(stop: asyncio.Event, parent_fd: int | None) -> None:
     loop.add_reader(parent_fd, closed)  # nobody writes to it: readable means closed
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something that some worker has to do every so many seconds, no matter which; several may at once."""
+
+    seconds: float
+    duty: Callable[[], Awaitable[object]]
+    is_urgent: bool = False
+    """Tried again at once when it fails, not at its next time."""
+
+
 class Duties:
     """What a worker does besides running executions."""
 
     def __init__(
         self,
         name: str,
-        store: SqlRunStore,
-        workers: SqlWorkers,
-        queue: DurableQueue,
+        store: RunStore,
+        workers: Workers,
+        hand_over: HandOver,
         run: RunExecution,
-        durable: DurableWorker,
+        dispatcher: Dispatcher,
         probe: OperatorProbe,
+        load: MachineLoad,
+        silent_seconds: float,
     ) -> None:
         self.name = name
         self.store = store
         self.workers = workers
-        self.queue = queue
+        self.hand_over = hand_over
         self.run = run
-        self.durable = durable
+        self.dispatcher = dispatcher
         self.probe = probe
-        self._requeued: set[ExecutionId] = set()
-        self._waiting: set[ExecutionId] = set()
-        self._swept = 0
+        self.load = load
+        self.silent_seconds = silent_seconds
+        self.is_unheard = False
+        self.is_held_up = False
+        self.sweeps_from = 0.0
+        self.chores = [
+            Chore(BEAT_SECONDS, self.beat, is_urgent=True),
+            Chore(LOAD_SECONDS, self.measure),
+            Chore(SWEEP_SECONDS, self.sweep),
+            Chore(SETTLE_SECONDS, self.settle),
+            Chore(TIDY_SECONDS, self.tidy),
+        ]
 
     async def obey(self) -> None:
-        """Stop the executions that somebody asked to stop."""
-        if self.run.active:
-            for execution_id in await self.store.cancelling(self.name):
-                self.run.cancel(execution_id)
+        """Do what somebody wants of the executions that run here."""
+        if not self.run.active:
+            return
+        ways = {
+            CommandKind.CANCEL: self.run.cancel,
+            CommandKind.PAUSE: self.run.pause,
+            CommandKind.DECIDED: self.run.decided,
+        }
+        pausing, commands = self.run.pausing, await self.store.commands(self.name)
+        for execution_id, kind in commands:
+            ways[kind](execution_id)
+        for execution_id in pausing - {each for each, kind in commands if kind is CommandKind.PAUSE}:
+            self.run.go_on(execution_id)  # the request was withdrawn
+
+    async def take(self) -> None:
+        """Look for what waits for a place."""
+        self.dispatcher.ring()
 
     async def beat(self) -> None:
-        await self.workers.beat(self.name, await self.probe.models())
+        """Be heard of. A measurement that is missing is no reason to be silent, so it is not made here."""
+        load = WorkerLoad(
+            self.dispatcher.rules.places,
+            self.dispatcher.is_taking,
+            self.load.cpu_percent,
+            self.load.memory_percent,
+        )
+        models, was_unheard, self.is_unheard = await self.probe.models(), self.is_unheard, True
+        await self.workers.beat(self.name, models, load)
+        self.is_unheard = False
+        if was_unheard:
+            self.sweeps_from = time.monotonic() + self.silent_seconds
+
+    async def measure(self) -> None:
+        """Look how busy the machine is, and say so once when that keeps us from taking work, or does no more."""
+        self.load.sample()
+        # Not free again because we have nothing to do for a moment: we would say it with each run.
+        is_held_up = not self.load.is_low and (self.is_held_up or not self.dispatcher.is_taking)
+        if is_held_up == self.is_held_up:
+            return
+        self.is_held_up = is_held_up
+        figures = {"cpu_percent": _rounded(self.load.cpu_percent), "memory_percent": _rounded(self.load.memory_percent)}
+        limits = {"most_cpu_percent": self.load.most_cpu_percent, "most_memory_percent": self.load.most_memory_percent}
+        if is_held_up:
+            _log.warning("machine_busy_taking_nothing", worker=self.name, **figures, **limits)
+        else:
+            _log.info("machine_free_taking_again", worker=self.name, **figures, **limits)
 
     async def sweep(self) -> None:
-        """Queue what was committed but never queued, and what dead workers left behind."""
-        await self._requeue()
-        for lost in await self.workers.lost(SILENT_SECONDS):
+        """Let go on what lost workers had. Every survivor tries: whoever comes second finds nothing left.
+
+        While the database was away nobody could be heard of: after that, everybody has his time anew.
+        """
+        if self.is_unheard or time.monotonic() < self.sweeps_from:
+            return
+        for lost in await self.workers.lost(self.silent_seconds):
             if lost != self.name:
                 _log.warning("worker_lost", worker=lost)
-                await self.durable.recover(lost)
-                await self.workers.leave(lost)
+                if await self.hand_over(lost):
+                    await self.workers.leave(lost)
 
     async def settle(self) -> None:
         """Book the calls of which nobody said in time what became of them."""
         await self.store.settle_lost(LOST_LIMIT)
 
-    async def _requeue(self) -> None:
-        """One page of what waits, the next one in the next sweep: the oldest must not hide the others."""
-        page = await self.store.queued_before(utc_now() - LEFT_QUEUED, SWEEP_LIMIT, self._swept)
-        for tenant_id, execution_id in page:
-            # Most of them only wait for a free place, and queueing again changes nothing: once per execution is enough.
-            if execution_id not in self._requeued:
-                await self.queue.enqueue(tenant_id, execution_id)
-                self._requeued.add(execution_id)
-            self._waiting.add(execution_id)
-        self._swept += len(page)
-        if len(page) < SWEEP_LIMIT:
-            self._swept, self._requeued, self._waiting = 0, self._requeued & self._waiting, set()
+    async def tidy(self) -> None:
+        await self.workers.tidy()
+
+
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 1)
 
 
 @asynccontextmanager
 async def _duties(duties: Duties, hints: Hints) -> AsyncIterator[None]:
     """The duties, each in a task of its own that outlives every error."""
-
-    async def ring() -> None:
-        duties.durable.ring()
-
     work = [
         _hinted(hints, COMMANDS, COMMAND_SECONDS, duties.obey),
-        _hinted(hints, QUEUED, SWEEP_SECONDS, ring),
-        _regularly(BEAT_SECONDS, duties.beat),
-        _regularly(SWEEP_SECONDS, duties.sweep),
-        _regularly(SWEEP_SECONDS, duties.settle),
-        _regularly(TIDY_SECONDS, duties.workers.tidy),
+        _hinted(hints, WAITING, WAITING_SECONDS, duties.take),
+        *(_regularly(chore) for chore in duties.chores),
     ]
     tasks = [asyncio.create_task(each) for each in work]
     try:
@@ -361,22 +533,25 @@ async def _duties(duties: Duties, hints: Hints) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
-async def _hinted(hints: Hints, topic: str, seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
+async def _hinted(hints: Hints, topic: str, seconds: float, duty: Callable[[], Awaitable[object]]) -> None:
     with hints.listen(topic) as listener:
         while True:
             await listener.wait(seconds)
             await _attempt(duty)
 
 
-async def _regularly(seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
+async def _regularly(chore: Chore) -> None:
     while True:
-        await _attempt(duty)
-        await asyncio.sleep(seconds)
+        if await _attempt(chore.duty) or not chore.is_urgent:
+            await asyncio.sleep(chore.seconds)
 
 
-async def _attempt(duty: Callable[[], Awaitable[None]]) -> None:
+async def _attempt(duty: Callable[[], Awaitable[object]]) -> bool:
+    """Whether it was done; if not, after a pause."""
     try:
         await duty()
     except Exception as error:  # noqa: BLE001 - the database may be away for a while; a worker outlives that
         _log.warning("duty_failed", duty=getattr(duty, "__name__", ""), error=repr(error))
         await asyncio.sleep(_CONNECT_PAUSE)
+        return False
+    return True

@@ -10,17 +10,25 @@ RegattaError
 │   ├── DependencyCycle  tasks would wait for each other
 │   ├── SupervisorCycle  roles would supervise each other
 │   ├── Archived         the thing is archived
+│   │   └── ExecutionArchived  …and that is an execution: its texts are gone
 │   ├── InvalidTransition  the state machine has no such move
+│   ├── AlreadyDecided   somebody else decided the approval otherwise, or nobody needs it any more
+│   ├── TaskNotChangeable  a task can be changed only before it began, in an execution that is paused
+│   ├── TeamBusy         an execution of the team is under way, and the kickoff was not to wait
+│   ├── ScheduleBusy     earlier executions of the schedule are not over, and it does not overlap (so often)
 │   └── OwnershipLost    another worker took the execution over
 ├── MissingInputs        placeholders without a value
 ├── NoActiveRole         nobody is there to do the work
+├── TooManyTasks         whoever could do the work has as many tasks as it may be given
 ├── BudgetExceeded       what was to be spent is spent
 ├── Forbidden            the caller may not do this
 ├── Unavailable          a part of the system does not answer now; safe to try again
 │   └── Busy             somebody else holds what has to be written for too long
 ├── NotRecorded          what a run reported cannot be stored
 │   └── BookingsLost     …and that were entries of the ledger, reported earlier
-└── RunFailed            a run went wrong; becomes the typed failure of an execution
+├── RunFailed            a run went wrong; becomes the typed failure of an execution
+├── Paused               a task stopped before its next call, for its execution is to be paused
+└── AnswerAwaited        a task stopped, for its role asked a human
 
 Errors carry data, never an HTTP status or a GraphQL code: `schema/errors.py` translates them, once.
 """
@@ -32,8 +40,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
+from domain.model.texts import spaced
+
 if TYPE_CHECKING:
     from domain.model.budget import Shortfall
+    from domain.model.identity import RoleId
     from domain.ports import ModelAnswer
 
 
@@ -63,7 +74,7 @@ class NotFound(RegattaError):
     """There is no such thing in this tenant."""
 
     def __init__(self, kind: str, identifier: UUID | str) -> None:
-        super().__init__(f"There is no {kind.lower()} with this id.")
+        super().__init__(f"There is no {spaced(kind)} with this id.")
         self.kind = kind
         self.identifier = str(identifier)
 
@@ -97,7 +108,7 @@ class StaleVersion(Conflict):
     """The caller's version is not the current one."""
 
     def __init__(self, kind: str, expected: int, actual: int) -> None:
-        super().__init__(f"The {kind.lower()} has changed: version {expected} was given, {actual} is current.")
+        super().__init__(f"The {spaced(kind)} has changed: version {expected} was given, {actual} is current.")
         self.expected = expected
         self.actual = actual
         self.path = ("version",)
@@ -108,7 +119,7 @@ class NameTaken(Conflict):
     """A name that has to be unique is in use."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"Another {kind.lower()} has this name already.")
+        super().__init__(f"Another {spaced(kind)} has this name already.")
         self.path = ("name",)
 
 
@@ -143,19 +154,65 @@ class Archived(Conflict):
     """The thing is archived and cannot be used or changed."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"The {kind.lower()} is archived.")
+        super().__init__(f"The {spaced(kind)} is archived.")
         self.kind = kind
-        self.suggestion = f"Restore the {kind.lower()} first."
+        self.suggestion = f"Restore the {spaced(kind)} first."
+
+
+class ExecutionArchived(Archived):
+    """The execution was kept as long as its tenant wants: what it was given and what came of it are gone."""
+
+    def __init__(self) -> None:
+        super().__init__("Execution")
+        self.suggestion = "Its inputs and outputs are gone: kick the team off anew."
 
 
 class InvalidTransition(Conflict):
     """The state machine has no such move."""
 
     def __init__(self, current: str, wanted: str, allowed: Sequence[str]) -> None:
-        super().__init__(f"An execution that is {current} cannot become {wanted}.")
+        # QUEUED is only where executions begin: who wants one back there asks for it to be tried again.
+        is_retry = wanted == "QUEUED"
+        told = f"An execution that is {current} cannot become {wanted}."
+        super().__init__("Only a FAILED or CANCELLED execution can be retried." if is_retry else told)
         self.current = current
         self.wanted = wanted
         self.allowed = tuple(allowed)
+
+
+class AlreadyDecided(Conflict):
+    """The approval was decided otherwise before, or nobody needs it any more."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"This approval is {status} already.")
+        self.status = status
+
+
+class TaskNotChangeable(Conflict):
+    """A task can be changed only before it began, while its execution is paused."""
+
+    def __init__(self, execution: str, task: str) -> None:
+        super().__init__(f"The task is {task}, and its execution is {execution}.")
+        self.suggestion = "Only a PENDING task of a PAUSED execution can be changed: pause the execution first."
+
+
+class TeamBusy(Conflict):
+    """An execution of the team is under way, and the kickoff was to be refused then."""
+
+    def __init__(self) -> None:
+        super().__init__("An execution of this team is under way.")
+        self.path = ("whenBusy",)
+        self.suggestion = "Wait for its end, or kick off with another whenBusy."
+
+
+class ScheduleBusy(Conflict):
+    """Earlier executions of the schedule are not over, and it skips then, or there are too many of them."""
+
+    def __init__(self, count: int) -> None:
+        earlier = "An earlier execution" if count == 1 else "Earlier executions"
+        super().__init__(f"{earlier} of this schedule {'is' if count == 1 else 'are'} not over.")
+        self.path = ("id",)
+        self.suggestion = "Wait for its end, or let the schedule overlap in another way."
 
 
 class OwnershipLost(Conflict):
@@ -180,6 +237,16 @@ class NoActiveRole(RegattaError):
     def __init__(self) -> None:
         super().__init__("The team has no active role.")
         self.suggestion = "Add a role, or set one active."
+
+
+class TooManyTasks(RegattaError):
+    """Nobody may be given one more task; `bounds` names each role that could do it, with its `maxTasks`."""
+
+    def __init__(self, task: str, bounds: Sequence[tuple[str, int]]) -> None:
+        listed = ", ".join(f"“{title}” is given at most {most}" for title, most in bounds[:10])
+        super().__init__(f"Nobody is left for the task “{task}”: in one execution {listed}.")
+        self.bounds = tuple(bounds)
+        self.suggestion = "Raise the maxTasks of a role, or give tasks to other roles."
 
 
 class BudgetExceeded(RegattaError):
@@ -230,6 +297,10 @@ class FailureCode(Enum):
     PROCESS_UNSUPPORTED = "PROCESS_UNSUPPORTED"
     WORKER_LOST = "WORKER_LOST"
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    GUARDRAIL_FAILED = "GUARDRAIL_FAILED"
+    APPROVAL_REJECTED = "APPROVAL_REJECTED"
+    APPROVAL_EXPIRED = "APPROVAL_EXPIRED"
+    TOOL_INTERRUPTED = "TOOL_INTERRUPTED"
     INTERNAL = "INTERNAL"
 
 
@@ -254,3 +325,23 @@ class RunFailed(RegattaError):
         self.code = code
         self.message = message
         self.retryable = retryable
+
+
+class Paused(RegattaError):
+    """The task stopped at a boundary: its execution is to be paused. What it finished is in the journal."""
+
+    def __init__(self) -> None:
+        super().__init__("The execution is being paused.")
+
+
+class AnswerAwaited(RegattaError):
+    """The task stopped: a role asked a human. `call_key` names the call that waits for the answer.
+
+    `role_id` names who asked; None when that is not known.
+    """
+
+    def __init__(self, question: str, call_key: str, role_id: "RoleId | None" = None) -> None:
+        super().__init__("The role waits for an answer.")
+        self.question = question
+        self.call_key = call_key
+        self.role_id = role_id

@@ -9,9 +9,20 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from domain.errors import FailureCode
+from domain.model.approval import ApprovalKind, ApprovalStatus
 from domain.model.budget import BudgetScope, Shortfall
-from domain.model.identity import ExecutionId, LedgerEntryId, RoleId, TaskExecutionId, TenantId, utc_now
+from domain.model.identity import (
+    ApprovalId,
+    ExecutionId,
+    LedgerEntryId,
+    RoleId,
+    TaskExecutionId,
+    TenantId,
+    utc_now,
+)
+from domain.model.journal import CallKind
 from domain.model.money import Money
+from domain.model.refinement import CriterionScore
 from domain.model.routing import Decision
 
 
@@ -53,10 +64,40 @@ class ExecutionStarted(ExecutionEvent):
 
 
 @dataclass(slots=True, kw_only=True)
+class ExecutionPauseRequested(ExecutionEvent):
+    """Somebody asked to pause; what is under way stops before its next model call or task."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutionPaused(ExecutionEvent):
+    """The execution is paused, and has no worker."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutionResumed(ExecutionEvent):
+    """The execution is to go on, as soon as a worker has a place for it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutionAwaitingApproval(ExecutionEvent):
+    """Nothing can be done before a human answers; the execution has no worker meanwhile."""
+
+    open_approvals: int
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutionInterrupted(ExecutionEvent):
+    """The worker was lost or is going; the execution waits for another one."""
+
+    worker_id: str
+
+
+@dataclass(slots=True, kw_only=True)
 class ExecutionCompleted(ExecutionEvent):
     """All tasks are done. Terminal."""
 
     completed_tasks: int
+    is_cache_hit: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +154,90 @@ class TaskFailed(ExecutionEvent):
     message: str
     will_retry: bool
     budget: Shortfall | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskReused(ExecutionEvent):
+    """The result of an earlier execution was taken over; costs nothing."""
+
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskChanged(ExecutionEvent):
+    """A task was changed for this execution while it was paused; `fields` names what."""
+
+    name: str
+    fields: list[str]
+
+
+@dataclass(slots=True, kw_only=True)
+class ApprovalRequested(ExecutionEvent):
+    """A human is asked: to approve an output (TASK), or to answer a role (QUESTION)."""
+
+    approval_id: ApprovalId
+    kind: ApprovalKind
+    assignee: str | None
+    expires_at: datetime | None
+
+
+@dataclass(slots=True, kw_only=True)
+class ApprovalGiven(ExecutionEvent):
+    """A human answered, or the time for it was over."""
+
+    approval_id: ApprovalId
+    status: ApprovalStatus
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkDelegated(ExecutionEvent):
+    """A role handed work on, or asked another role."""
+
+    to_role_id: RoleId
+    to_title: str
+    work: str
+    is_question: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class GuardrailChecked(ExecutionEvent):
+    """The guardrail of a task was asked whether the output will do; `retry` counts how often it was sent back."""
+
+    is_passed: bool
+    retry: int
+    feedback: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class ResultReviewed(ExecutionEvent):
+    """The manager reviewed the result of a task; `feedback` says why it was sent back, None when it was accepted."""
+
+    is_accepted: bool
+    feedback: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class RefinementScored(ExecutionEvent):
+    """The evaluator looked at the output of a pass, numbered from 1; without a score, `error` says why."""
+
+    number: int
+    score: float | None
+    scores: dict[str, float] | None
+    error: str | None
+    will_continue: bool
+
+    @property
+    def criteria(self) -> list[CriterionScore]:
+        """The scores by criterion; empty without scores."""
+        return [CriterionScore(name, score) for name, score in (self.scores or {}).items()]
+
+
+@dataclass(slots=True, kw_only=True)
+class CallReplayed(ExecutionEvent):
+    """A call that an earlier run had finished was answered from the journal; it was not made again, nor paid."""
+
+    kind: CallKind
+    ordinal: int
 
 
 @dataclass(slots=True, kw_only=True)

@@ -48,13 +48,18 @@ class Database:
     pool: "asyncpg.Pool[asyncpg.Record]"
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, pool_size: int = 10) -> Self:
-        """Open the pools; raises OSError or asyncpg.PostgresError when the server does not answer."""
+    async def connect(
+        cls, url: str, *, name: str, pool_size: int = 10, idle_seconds: float = STATEMENT_TIMEOUT_MS / 1000
+    ) -> Self:
+        """Open the pools; raises OSError or asyncpg.PostgresError when the server does not answer.
+
+        So many seconds after its last statement, the server ends a transaction that is left open, with its locks.
+        """
         settings = {
             "role": APPLICATION_ROLE,
             "application_name": f"regatta {name}",
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-            "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
             "jit": "off",  # small statements: planning for the compiler costs more than it saves
         }
         pool = await asyncpg.create_pool(

@@ -8,7 +8,7 @@ from asyncpg import exceptions as refusals
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from domain.errors import NameTaken, NotFound, RegattaError, Unavailable
+from domain.errors import Busy, NameTaken, NotFound, RegattaError, Unavailable
 
 REFERENCES = {
     "project_id": ("Project", "projectId"),
@@ -54,6 +54,8 @@ def translated() -> Iterator[None]:
     except IntegrityError as error:
         raise _violation(error) from error
     except DBAPIError as error:
+        if isinstance(_cause(error), refusals.LockNotAvailableError):
+            raise Busy("Somebody else holds what has to be written.") from error
         if not (error.connection_invalidated or isinstance(_cause(error), PASSING)):
             raise
         raise Unavailable("The database does not answer.") from error

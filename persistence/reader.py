@@ -21,10 +21,12 @@ from domain.model.page import Condition, Operator, Page, PageRequest, decode_cur
 from domain.model.task import Task
 from domain.model.tool import Tool
 from persistence import tables
+from persistence.control_reader import ControlReader
 from persistence.errors import reachable
 from persistence.mapping import builder_of, columns_of, names_of, remembered, stored
 from persistence.model_reader import ModelReader
 from persistence.money_reader import MoneyReader
+from persistence.resources_reader import ResourcesReader
 
 if TYPE_CHECKING:
     import asyncpg
@@ -55,7 +57,7 @@ _IDS = bindparam("ids", type_=ARRAY(Uuid()))
 _LIMIT = bindparam("limit", type_=BigInteger())
 
 
-class SqlReader(MoneyReader, ModelReader):
+class SqlReader(MoneyReader, ModelReader, ControlReader, ResourcesReader):
     """See `domain.ports.Reader`. Each question takes a connection of its own for one statement.
 
     All raise Unavailable while the database does not answer.
@@ -153,13 +155,7 @@ class SqlReader(MoneyReader, ModelReader):
         }
 
     async def _event_totals(self, tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, int]:
-        # Sequences have no gaps: the last one is the count.
-        rows = await self._rows(
-            "SELECT execution_id, last_sequence FROM execution_sequence"
-            " WHERE tenant_id = $1 AND execution_id = ANY($2::uuid[])",
-            tenant_id,
-            list(ids),
-        )
+        rows = await self._rows(_EVENT_TOTALS, tenant_id, list(ids))
         return {row[0]: row[1] for row in rows}
 
     async def activity(
@@ -374,6 +370,17 @@ _EVENT_PAGES = (
     f"SELECT {_EVENT_COLUMNS} FROM execution_event"
     " WHERE tenant_id = $1 AND execution_id = parent AND sequence > $3 ORDER BY sequence LIMIT $4) AS part"
 )
+
+# Sequences have no gaps: the last one is the count. Of what is archived, they are removed from the last one back.
+_EVENT_TOTALS = """
+    SELECT row.execution_id, CASE WHEN execution.archived_at IS NULL THEN row.last_sequence ELSE (
+        SELECT coalesce(max(sequence), 0) FROM execution_event AS event
+        WHERE event.tenant_id = row.tenant_id AND event.execution_id = row.execution_id
+    ) END
+    FROM execution_sequence AS row
+    JOIN execution ON execution.tenant_id = row.tenant_id AND execution.id = row.execution_id
+    WHERE row.tenant_id = $1 AND row.execution_id = ANY($2::uuid[])
+"""
 
 
 def _event(row: "asyncpg.Record") -> ExecutionEvent:

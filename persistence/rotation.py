@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     import asyncpg
 
 BATCH = 500
+TABLES = ("credential", "webhook_secret")
+"""Where secrets are stored, each in a row with `ciphertext`."""
 
-_PAGE = """
-    SELECT tenant_id, id, ciphertext FROM credential WHERE (tenant_id, id) > ($1, $2)
-    ORDER BY tenant_id, id LIMIT $3
-"""
-# Only what is still as it was read: a secret that somebody sets meanwhile is encrypted with the new key anyway.
-_REPLACE = """
-    UPDATE credential AS row SET ciphertext = new.after
-    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[]) AS new(tenant_id, id, before, after)
-    WHERE row.tenant_id = new.tenant_id AND row.id = new.id AND row.ciphertext = new.before
-    RETURNING row.id
-"""
+
+def _page(table: str) -> str:
+    return (
+        f"SELECT tenant_id, id, ciphertext FROM {table} WHERE (tenant_id, id) > ($1, $2)"  # noqa: S608 - TABLES
+        " ORDER BY tenant_id, id LIMIT $3"
+    )
+
+
+def _replacement(table: str) -> str:
+    # Only what is still as it was read: a secret that somebody sets meanwhile is encrypted with the new key anyway.
+    return (
+        f"UPDATE {table} AS row SET ciphertext = new.after"  # noqa: S608 - TABLES
+        " FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[]) AS new(tenant_id, id, before, after)"
+        " WHERE row.tenant_id = new.tenant_id AND row.id = new.id AND row.ciphertext = new.before RETURNING row.id"
+    )
 
 
 @dataclass(slots=True)
@@ -42,13 +48,26 @@ async def reencrypt(
 
     Each batch is a transaction. Raises Unavailable when the database does not answer.
     """
-    done, last = Rotation(), (UUID(int=0), UUID(int=0))
+    done = Rotation()
+    for table in TABLES:
+        await _reencrypt(pool, table, relocked, batch, done)
+    return done
+
+
+async def _reencrypt(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    table: str,
+    relocked: Callable[[bytes], bytes | None],
+    batch: int,
+    done: Rotation,
+) -> None:
+    last = (UUID(int=0), UUID(int=0))
     while True:
         with reachable():
-            rows = await pool.fetch(_PAGE, *last, batch)
-            done.changed += await _replace(pool, [*_changes(rows, relocked, done)])
+            rows = await pool.fetch(_page(table), *last, batch)
+            done.changed += await _replace(pool, table, [*_changes(rows, relocked, done)])
         if len(rows) < batch:
-            return done
+            return
         last = rows[-1]["tenant_id"], rows[-1]["id"]
 
 
@@ -66,7 +85,9 @@ def _changes(
                 yield row["tenant_id"], row["id"], row["ciphertext"], after
 
 
-async def _replace(pool: "asyncpg.Pool[asyncpg.Record]", changes: Sequence[tuple[UUID, UUID, bytes, bytes]]) -> int:
+async def _replace(
+    pool: "asyncpg.Pool[asyncpg.Record]", table: str, changes: Sequence[tuple[UUID, UUID, bytes, bytes]]
+) -> int:
     if not changes:
         return 0
-    return len(await pool.fetch(_REPLACE, *map(list, zip(*changes, strict=True))))
+    return len(await pool.fetch(_replacement(table), *map(list, zip(*changes, strict=True))))

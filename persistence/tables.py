@@ -28,17 +28,23 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.errors import FailureCode
+from domain.model.admission import Admission
+from domain.model.approval import Approval, ApprovalDefault, ApprovalKind, ApprovalStatus
 from domain.model.credential import Credential, CredentialKind
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.journal import CallKind, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.model.model import Model, Tier
 from domain.model.project import Project, Tenant
+from domain.model.refinement import RefinementPass
 from domain.model.revision import TeamRevision
 from domain.model.role import DelegatesTo, Expertise, Rank, Role
 from domain.model.routing import QualityPreference
+from domain.model.schedule import FireKind, FireOutcome, Schedule, ScheduleFire, ScheduleOverlap
 from domain.model.task import Task, TaskDependency
-from domain.model.team import Process, Team
+from domain.model.team import Oversight, Process, Team, WhenBusy
 from domain.model.tool import RoleTool, Tool, ToolKind
+from domain.model.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookSecret
 
 metadata = MetaData(
     naming_convention={
@@ -97,7 +103,10 @@ tenant = Table(
     Column("name", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("monthly_budget", Amount),
+    Column("max_parallel_executions", Integer),
+    Column("retention_days", Integer),
     PrimaryKeyConstraint("id"),
+    CheckConstraint("retention_days >= 1", name="retention_days"),
 )
 
 project = Table(
@@ -107,6 +116,7 @@ project = Table(
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("monthly_budget", Amount),
+    Column("max_parallel_executions", Integer),
     *_record(),
     _key(),
     ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
@@ -125,6 +135,10 @@ team = Table(
     Column("max_iterations", Integer, nullable=False),
     Column("execution_timeout_seconds", Double, nullable=False),
     Column("task_timeout_seconds", Double, nullable=False),
+    Column("max_parallel_tasks", Integer, nullable=False),
+    Column("when_busy", Text, nullable=False),
+    Column("oversight", Text, nullable=False),
+    Column("is_cached", Boolean, nullable=False),
     Column("monthly_budget", Amount),
     Column("revision_id", Uuid),
     *_record(),
@@ -140,6 +154,8 @@ team = Table(
         name="fk_team_tenant_id_revision_id",
     ),
     _one_of("process", Process),
+    _one_of("when_busy", WhenBusy),
+    _one_of("oversight", Oversight),
     _name_within("team", "project_id"),
     Index("ix_team_project_created", "tenant_id", "project_id", "created_at", "id"),
 )
@@ -163,6 +179,9 @@ role = Table(
     Column("is_delegation_allowed", Boolean, nullable=False),
     Column("delegates_to", Text, nullable=False),
     Column("delegation_kinds", ARRAY(Text), nullable=False),
+    Column("max_tasks", Integer),
+    Column("max_parallel_tasks", Integer),
+    Column("can_ask", Boolean, nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("position", Integer, nullable=False),
     *_record(),
@@ -190,12 +209,18 @@ task = Table(
     Column("max_budget", Amount),
     Column("quality_preference", Text),
     Column("output_schema", JSONB(none_as_null=True)),
+    Column("guardrail", Text),
+    Column("is_approval_required", Boolean, nullable=False),
+    Column("approval_assignee", Text),
+    Column("approval_timeout_seconds", Double),
+    Column("approval_default", Text, nullable=False),
     Column("position", Integer, nullable=False),
     *_record(),
     _key(),
     _to("team", "team_id"),
     _to("role", "role_id"),
     _one_of("quality_preference", QualityPreference),
+    _one_of("approval_default", ApprovalDefault),
     _name_within("task", "team_id"),
     Index("ix_task_team", "tenant_id", "team_id", "position", "id"),
 )
@@ -220,6 +245,7 @@ tool = Table(
     Column("kind", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("configuration", JSONB, nullable=False),
+    Column("is_idempotent", Boolean),
     *_record(),
     _key(),
     _to("project", "project_id"),
@@ -265,6 +291,14 @@ execution = Table(
     Column("quality_preference", Text, nullable=False),
     Column("max_budget", Amount),
     Column("max_task_budget", Amount),
+    Column("priority", SmallInteger, nullable=False),
+    Column("max_parallel_tasks", Integer, nullable=False),
+    Column("refinement_passes", Integer),
+    Column("refinement_threshold", Double),
+    Column("cache_key", Text),
+    Column("retry_of", Uuid),
+    Column("forked_from", Uuid),
+    Column("cached_from", Uuid),
     Column("output", Text),
     Column("failure_code", Text),
     Column("failure_message", Text),
@@ -274,7 +308,13 @@ execution = Table(
     Column("started_at", Moment),
     Column("finished_at", Moment),
     Column("cancel_requested_at", Moment),
+    Column("cancel_requested_in", Text),
+    Column("pause_requested_at", Moment),
+    Column("waiting_from", Moment),
+    Column("waited_seconds", Double, nullable=False),
     Column("started_by", Uuid),
+    Column("archived_at", Moment),
+    Column("emptied_at", Moment),
     _key(),
     _to("project", "project_id"),
     _to("team", "team_id"),
@@ -290,6 +330,66 @@ execution = Table(
         "created_at",
         postgresql_where=text("status IN ('QUEUED', 'RUNNING', 'CANCELLING')"),
     ),
+    Index(
+        "ix_execution_cache_key",
+        "tenant_id",
+        "cache_key",
+        "finished_at",
+        postgresql_where=text("status = 'COMPLETED' AND cache_key IS NOT NULL AND cached_from IS NULL"),
+    ),
+    Index(
+        "ix_execution_open",
+        "tenant_id",
+        "team_id",
+        postgresql_where=text("status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"),
+    ),
+    Index(
+        "ix_execution_kept",
+        "tenant_id",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND emptied_at IS NULL"),
+    ),
+    Index("ix_execution_retry_of", "tenant_id", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
+    Index("ix_execution_forked_from", "tenant_id", "forked_from", postgresql_where=text("forked_from IS NOT NULL")),
+)
+
+admission = Table(
+    "admission",
+    metadata,
+    *_owned("execution_id", "id", "project_id", "team_id"),
+    Column("priority", SmallInteger, nullable=False),
+    Column("is_alone", Boolean, nullable=False),
+    Column("waiting_since", Moment, nullable=False),
+    Column("worker_id", Text),
+    Column("admitted_at", Moment),
+    _key("execution_id"),
+    _to("execution", "execution_id"),
+    Index(
+        "ix_admission_waiting",
+        "tenant_id",
+        "team_id",
+        "is_alone",
+        text("priority DESC"),
+        "waiting_since",
+        "execution_id",
+        postgresql_where=text("worker_id IS NULL"),
+    ),
+    Index("ix_admission_worker", "worker_id", postgresql_where=text("worker_id IS NOT NULL")),
+    Index("ix_admission_team", "tenant_id", "team_id", postgresql_where=text("worker_id IS NOT NULL")),
+    comment="What wants to run (no worker) and what runs; an execution that is paused, waits for a person or is"
+    " over has no row. Written behind the row in execution_sequence, or under the lock of who admits.",
+    postgresql_with={"fillfactor": "70"},
+)
+
+admission_turn = Table(
+    "admission_turn",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("admitted_at", Moment, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    comment="When a tenant was last given a place: among those who have as many, who waited longest is next.",
+    postgresql_with={"fillfactor": "50"},
 )
 
 execution_sequence = Table(
@@ -314,6 +414,16 @@ task_execution = Table(
     Column("role_id", Uuid, nullable=False),
     Column("role_title", Text, nullable=False),
     Column("task_id", Uuid),
+    Column("kind", Text, nullable=False),
+    Column("role_reason", Text, nullable=False),
+    Column("wanted_model", Text),
+    Column("guardrail", Text),
+    Column("is_approval_required", Boolean, nullable=False),
+    Column("approval_assignee", Text),
+    Column("approval_timeout_seconds", Double),
+    Column("approval_default", Text, nullable=False),
+    Column("feedback", Text),
+    Column("reused_from", Uuid),
     Column("waits_for", ARRAY(Uuid), nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("max_budget", Amount),
@@ -336,7 +446,82 @@ task_execution = Table(
     _one_of("status", TaskExecutionStatus),
     _one_of("quality_preference", QualityPreference),
     _one_of("failure_code", FailureCode),
+    _one_of("approval_default", ApprovalDefault),
     UniqueConstraint("tenant_id", "execution_id", "position", name="uq_task_execution_position"),
+    Index(
+        "ix_task_execution_role",
+        "tenant_id",
+        "role_id",
+        "finished_at",
+        postgresql_where=text("status IN ('COMPLETED', 'FAILED')"),
+    ),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    *_owned("id", "project_id", "execution_id", "task_execution_id"),
+    Column("kind", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("call_key", Text, nullable=False),
+    Column("assignee", Text),
+    Column("status", Text, nullable=False),
+    Column("answer", Text),
+    Column("default_action", Text, nullable=False),
+    Column("expires_at", Moment),
+    Column("created_at", Moment, nullable=False),
+    Column("decided_at", Moment),
+    Column("decided_by", Uuid),
+    _key(),
+    _to("project", "project_id"),
+    _to("execution", "execution_id"),
+    _to("task_execution", "task_execution_id"),
+    _one_of("kind", ApprovalKind),
+    _one_of("status", ApprovalStatus),
+    _one_of("default_action", ApprovalDefault),
+    UniqueConstraint("tenant_id", "task_execution_id", "attempt", "call_key", name="uq_approval_call"),
+    Index("ix_approval_created", "tenant_id", "created_at", "id"),
+    Index("ix_approval_execution", "tenant_id", "execution_id", "created_at", "id"),
+    Index("ix_approval_open", "tenant_id", "created_at", "id", postgresql_where=text("status = 'PENDING'")),
+    Index("ix_approval_decided_at", "tenant_id", "decided_at", postgresql_where=text("decided_at IS NOT NULL")),
+    Index("ix_approval_expires_at", "expires_at", postgresql_where=text("status = 'PENDING'")),
+)
+
+refinement_pass = Table(
+    "refinement_pass",
+    metadata,
+    *_owned("execution_id", "task_execution_id"),
+    Column("number", Integer, nullable=False),
+    Column("output", Text, nullable=False),
+    Column("scores", JSONB(none_as_null=True)),
+    Column("score", Double),
+    Column("critique", Text),
+    Column("error", Text),
+    Column("created_at", Moment, nullable=False),
+    _key("execution_id", "number"),
+    _to("execution", "execution_id"),
+    _to("task_execution", "task_execution_id"),
+)
+
+call_journal = Table(
+    "call_journal",
+    metadata,
+    *_owned("execution_id", "task_execution_id"),
+    Column("attempt", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("occurrence", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("answer", JSONB(none_as_null=True)),
+    Column("ledger_entry_id", Uuid),
+    Column("recorded_at", Moment, nullable=False),
+    _key("task_execution_id", "attempt", "kind", "request_hash", "occurrence"),
+    _to("execution", "execution_id"),
+    _one_of("kind", CallKind),
+    Index("ix_call_journal_execution", "tenant_id", "execution_id"),
+    comment="The finished calls of attempts that are not over, so that a run that takes one up pays nothing twice; the"
+    " end of the task removes them. Without an answer: begun, and nobody knows what became of it.",
 )
 
 execution_event = Table(
@@ -504,6 +689,164 @@ credential = Table(
     UniqueConstraint("tenant_id", "kind", "subject", name="uq_credential_subject"),
 )
 
+webhook = Table(
+    "webhook",
+    metadata,
+    *_owned("id", "project_id"),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("failing_since", Moment),
+    *_record(),
+    _key(),
+    _to("project", "project_id"),
+    _name_within("webhook", "project_id"),
+    Index("ix_webhook_project_created", "tenant_id", "project_id", "created_at", "id"),
+    Index("ix_webhook_enabled", "tenant_id", "project_id", postgresql_where=text("is_enabled AND archived_at IS NULL")),
+)
+
+webhook_secret = Table(
+    "webhook_secret",
+    metadata,
+    *_owned("id", "webhook_id"),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    _key(),
+    _to("webhook", "webhook_id"),
+    Index("ix_webhook_secret_webhook", "tenant_id", "webhook_id"),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    *_owned("id", "webhook_id"),
+    Column("event_type", Text, nullable=False),
+    Column("execution_id", Uuid),
+    Column("sequence", BigInteger),
+    Column("occurred_at", Moment, nullable=False),
+    Column("task_execution_id", Uuid),
+    Column("role_id", Uuid),
+    Column("payload", JSONB, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Moment),
+    Column("locked_until", Moment),
+    Column("response_status", Integer),
+    Column("response_body", Text),
+    Column("latency_seconds", Double),
+    Column("error", Text),
+    Column("redelivery_of", Uuid),
+    Column("created_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    _key(),
+    _to("webhook", "webhook_id"),
+    _one_of("status", DeliveryStatus),
+    Index("ix_webhook_delivery_created", "tenant_id", "webhook_id", "created_at", "id"),
+    Index("ix_webhook_delivery_created_at", "created_at"),
+    Index(
+        "ix_webhook_delivery_due",
+        "tenant_id",
+        "webhook_id",
+        "next_attempt_at",
+        "sequence",
+        postgresql_where=text("status = 'PENDING'"),
+    ),
+    Index(
+        "ix_webhook_delivery_order",
+        "tenant_id",
+        "webhook_id",
+        "execution_id",
+        "sequence",
+        postgresql_where=text("status = 'PENDING'"),
+    ),
+    Index("ix_webhook_delivery_locked", "tenant_id", "webhook_id", postgresql_where=text("locked_until IS NOT NULL")),
+    comment="The outbox: a trigger on execution_event adds what an enabled webhook wants to be told. Its event is not"
+    " referred to, for it may be removed earlier.",
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    *_owned("id", "team_id"),
+    Column("name", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("overlap", Text, nullable=False),
+    Column("catch_up_seconds", Double, nullable=False),
+    Column("inputs", JSONB, nullable=False),
+    Column("max_iterations", Integer),
+    Column("execution_timeout_seconds", Double),
+    Column("task_timeout_seconds", Double),
+    Column("quality_preference", Text, nullable=False),
+    Column("max_budget", Amount),
+    Column("max_task_budget", Amount),
+    Column("priority", SmallInteger, nullable=False),
+    Column("paused_at", Moment),
+    Column("next_fire_at", Moment),
+    Column("last_fire_id", Uuid),
+    *_record(),
+    _key(),
+    _to("team", "team_id"),
+    _one_of("overlap", ScheduleOverlap),
+    _one_of("quality_preference", QualityPreference),
+    _name_within("schedule", "team_id"),
+    Index("ix_schedule_team_created", "tenant_id", "team_id", "created_at", "id"),
+    Index("ix_schedule_next_fire_at", "next_fire_at", postgresql_where=text("next_fire_at IS NOT NULL")),
+)
+
+schedule_fire = Table(
+    "schedule_fire",
+    metadata,
+    *_owned("id", "schedule_id"),
+    Column("kind", Text, nullable=False),
+    Column("scheduled_for", Moment, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("message", Text),
+    Column("execution_id", Uuid),
+    Column("missed_since", Moment),
+    Column("fired_at", Moment),
+    _key(),
+    _to("schedule", "schedule_id"),
+    _to("execution", "execution_id"),
+    _one_of("kind", FireKind),
+    _one_of("outcome", FireOutcome),
+    Index(
+        "uq_schedule_fire_moment",
+        "tenant_id",
+        "schedule_id",
+        "scheduled_for",
+        unique=True,
+        postgresql_where=text("kind <> 'TRIGGER'"),
+    ),
+    Index("ix_schedule_fire_schedule", "tenant_id", "schedule_id", "scheduled_for", "id"),
+    Index(
+        "uq_schedule_fire_execution",
+        "tenant_id",
+        "execution_id",
+        unique=True,
+        postgresql_where=text("execution_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_schedule_fire_pending",
+        "tenant_id",
+        "schedule_id",
+        "scheduled_for",
+        postgresql_where=text("outcome = 'PENDING'"),
+    ),
+    Index(
+        "ix_schedule_fire_nothing_started",
+        "tenant_id",
+        "schedule_id",
+        "scheduled_for",
+        postgresql_where=text("execution_id IS NULL"),
+    ),
+    comment="Each moment at which a schedule fired, or should have, and what came of it: one row per moment, which is"
+    " what keeps a fire from being carried out twice. PENDING: waits to be made up.",
+)
+
 idempotency_key = Table(
     "idempotency_key",
     metadata,
@@ -526,6 +869,11 @@ worker = Table(
     Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("free_providers", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("is_local_silent", Boolean, nullable=False, server_default=text("false")),
+    Column("started_at", Moment, nullable=False, server_default=text("now()")),
+    Column("places", Integer, nullable=False, server_default=text("0")),
+    Column("is_taking", Boolean, nullable=False, server_default=text("true")),
+    Column("cpu_percent", Double),
+    Column("memory_percent", Double),
     PrimaryKeyConstraint("id"),
     comment="Infrastructure, of no tenant: which workers are alive, and the models that their environment gives access"
     " to.",
@@ -546,7 +894,16 @@ TABLES: dict[type[object], Table] = {
     Execution: execution,
     TaskExecution: task_execution,
     LedgerEntry: ledger_entry,
+    Admission: admission,
+    Approval: approval,
+    JournalEntry: call_journal,
+    RefinementPass: refinement_pass,
     Model: model,
     Credential: credential,
+    Schedule: schedule,
+    ScheduleFire: schedule_fire,
+    Webhook: webhook,
+    WebhookSecret: webhook_secret,
+    WebhookDelivery: webhook_delivery,
 }
 """Where the things of the domain live: a field's name is its column's."""

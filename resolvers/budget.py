@@ -12,6 +12,9 @@ Pages count with all that they may bring, those under several aliases each for i
 their level is read. Lists (roles, tasks, …) count with what they do bring, and are cut off where it is too much.
 """
 
+MAX_MOMENTS = 1_000
+"""The most moments in one answer that have to be computed: each takes up to some milliseconds."""
+
 LIST_SIZE = 100
 """So many things a list of a parent has at most, by the domain's rules."""
 
@@ -27,6 +30,7 @@ class Budget:
 
     def __init__(self) -> None:
         self._promised = 0
+        self._moments = 0
         self._left = MAX_OBJECTS
         self._reading = 0
         self._returned = asyncio.Condition()
@@ -36,9 +40,14 @@ class Budget:
         self._promised += objects
         self.check()
 
+    def moments(self, count: int) -> None:
+        """Count what has to be computed; raises TooLarge."""
+        self._moments += count
+        self.check()
+
     def check(self) -> None:
         """Raises TooLarge when the operation was refused already: what it still has in mind is not read."""
-        if self._promised > MAX_OBJECTS or self._left < 0:
+        if self._promised > MAX_OBJECTS or self._moments > MAX_MOMENTS or self._left < 0:
             raise TooLarge
 
     async def lists(self, parents: int, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:

@@ -13,19 +13,26 @@ from domain.model.identity import PrincipalId, TenantId
 from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role
+from domain.model.schedule import Schedule
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import ModelCatalogue, Reader
+from domain.services.approvals import DecideApproval
+from domain.services.cancelling import CancelExecution, CancelExecutions
+from domain.services.continuing import ForkExecution, RetryExecution
+from domain.services.control import PauseExecution, ResumeExecution, UpdateTaskExecution
 from domain.services.copies import Duplicate
 from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import Editing
-from domain.services.executions import CancelExecution, KickoffTeam
+from domain.services.executions import KickoffTeam
 from domain.services.feed import ExecutionFeeds
 from domain.services.routing_preview import PreviewRouting
+from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
 from domain.services.tenants import UpdateTenant
+from domain.services.webhooks import Webhooks
 from resolvers.budget import Budget
 from resolvers.loaders import AccessPath, Source
 
@@ -50,9 +57,19 @@ class Services:
     export_crew: ExportCrew
     kickoff: KickoffTeam
     cancel: CancelExecution
+    cancel_many: CancelExecutions
+    pause: PauseExecution
+    resume: ResumeExecution
+    retry: RetryExecution
+    fork: ForkExecution
+    update_task_execution: UpdateTaskExecution
+    decide: DecideApproval
     secrets: Secrets
+    webhooks: Webhooks
     feeds: ExecutionFeeds
     snapshots: Snapshots
+    schedules: Editing[Schedule]
+    scheduling: Schedules
 
 
 @dataclass(slots=True)

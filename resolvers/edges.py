@@ -56,10 +56,10 @@ class Paged:
     def _conditions(self, wanted: Any) -> tuple[Condition, ...]:
         if wanted is None and self.hides_archived:
             return (Condition("archived_at", Operator.IS_NULL, value=True),)
-        return tuple(_storable(condition) for condition in conditions_of(wanted))
+        return tuple(storable(condition) for condition in conditions_of(wanted))
 
 
-def _storable(condition: Condition) -> Condition:
+def storable(condition: Condition) -> Condition:
     """The condition as a database can compare it: a moment without a zone is taken as UTC. Raises Invalid."""
     value = condition.value
     if isinstance(value, str) and "\x00" in value:
@@ -125,6 +125,25 @@ def usage_by(path: AccessPath, description: str) -> Any:
     annotation: Any = Annotated[MomentFilter | None, _PERIOD]
     period = inspect.Parameter("period", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     return strawberry.field(resolver=_with(resolve, [period]), description=description, metadata={EDGE: edge})
+
+
+def counted_by(path: AccessPath, key: str, description: str, *, default: int, most: int) -> Any:
+    """A list of so many items as the argument `count` asks for, which the path finds by the parent's `key`."""
+
+    def count_of(arguments: dict[str, Any]) -> int:
+        count: int = arguments.get("count", default)
+        if not 1 <= count <= most:
+            raise Invalid.at(f"Must be between 1 and {most}.", "count")
+        return count
+
+    edge = Asked(path, key, count_of)
+
+    async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
+        return await info.context.load(path, (getattr(root, key), edge.request_of(arguments)))
+
+    annotation: Any = Annotated[int, strawberry.argument(description=f"How many, 1 to {most}.")]
+    count = inspect.Parameter("count", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return strawberry.field(resolver=_with(resolve, [count]), description=description, metadata={EDGE: edge})
 
 
 def period_of(arguments: dict[str, Any]) -> Period:

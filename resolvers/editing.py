@@ -39,26 +39,27 @@ from resolvers.node_ids import uuid_of
 
 # ---------------------------------------------------------------- the tenant and projects
 
-_BUDGETED = frozenset({"monthly_budget"})
+_LIMITED = frozenset({"monthly_budget", "max_parallel_executions", "retention_days"})
 
 
 async def update_tenant(info: Info, input: UpdateTenantInput) -> Tenant:  # noqa: A002 - the graph's name, as below
     context = info.context
-    if input.monthly_budget is strawberry.UNSET:
+    changes = given(input, nullable=_LIMITED)
+    if not changes:
         found: Tenant = await context.load(loaders.TenantById, context.tenant_id)
         return found
-    return await context.services.update_tenant(context.tenant_id, input.monthly_budget)
+    return await context.services.update_tenant(context.tenant_id, changes)
 
 
 async def create_project(info: Info, input: CreateProjectInput) -> Project:  # noqa: A002
-    values = given(input, nullable=_BUDGETED)
+    values = given(input, nullable=_LIMITED)
     thing = Project(info.context.tenant_id, **values, created_by=info.context.principal_id)
     return await info.context.services.projects.create(thing)
 
 
 async def update_project(info: Info, input: UpdateProjectInput) -> Project:  # noqa: A002
     identifier = uuid_of("Project", input.id, "id")
-    changes = given(input, without=("id", "version"), nullable=_BUDGETED)
+    changes = given(input, without=("id", "version"), nullable=_LIMITED)
     return await info.context.services.projects.update(info.context.tenant_id, identifier, input.version, changes)
 
 
@@ -67,25 +68,25 @@ async def update_project(info: Info, input: UpdateProjectInput) -> Project:  # n
 
 async def create_team(info: Info, input: CreateTeamInput) -> Team:  # noqa: A002
     project_id = ProjectId(uuid_of("Project", input.project_id, "projectId"))
-    values = given(input, without=("project_id", "settings"), nullable=_BUDGETED)
+    values = given(input, without=("project_id", "settings"), nullable=_LIMITED)
     thing = Team(info.context.tenant_id, project_id, **values, **_settings(input), created_by=info.context.principal_id)
     return await info.context.services.teams.create(thing)
 
 
 async def update_team(info: Info, input: UpdateTeamInput) -> Team:  # noqa: A002
     identifier = uuid_of("Team", input.id, "id")
-    changes = given(input, without=("id", "version", "settings", "manager_id"), nullable=_BUDGETED)
+    changes = given(input, without=("id", "version", "settings", "manager_id"), nullable=_LIMITED)
     changes |= _settings(input) | _reference(input, "manager_id", "Role", "managerId")
     return await info.context.services.teams.update(info.context.tenant_id, identifier, input.version, changes)
 
 
 def _settings(source: CreateTeamInput | UpdateTeamInput) -> dict[str, Any]:
-    return given(source.settings) if source.settings else {}
+    return given(source.settings, under=("settings",)) if source.settings else {}
 
 
 # ---------------------------------------------------------------- roles
 
-_ROLE_NULLABLE = frozenset({"model", "max_tokens"})
+_ROLE_NULLABLE = frozenset({"model", "max_tokens", "max_tasks", "max_parallel_tasks"})
 _ROLE_SPECIAL = ("id", "version", "team_id", "supervisor_id", "delegation", "tool_ids")
 
 
@@ -122,8 +123,15 @@ def _role_links(source: CreateRoleInput | UpdateRoleInput) -> Links:
 
 # ---------------------------------------------------------------- tasks
 
-_TASK_NULLABLE = frozenset({"max_budget", "quality_preference", "output_schema"})
-_TASK_SPECIAL = ("id", "version", "team_id", "role_id", "depends_on")
+_TASK_NULLABLE = frozenset({"max_budget", "quality_preference", "output_schema", "guardrail"})
+_TASK_SPECIAL = ("id", "version", "team_id", "role_id", "depends_on", "approval")
+_APPROVAL_NULLABLE = frozenset({"assignee", "timeout_seconds"})
+_APPROVAL_FIELDS = {
+    "is_required": "is_approval_required",
+    "assignee": "approval_assignee",
+    "timeout_seconds": "approval_timeout_seconds",
+    "default": "approval_default",
+}
 
 
 async def create_task(info: Info, input: CreateTaskInput) -> Task:  # noqa: A002
@@ -143,7 +151,14 @@ def _task_values(source: CreateTaskInput | UpdateTaskInput) -> dict[str, Any]:
     values = given(source, without=_TASK_SPECIAL, nullable=_TASK_NULLABLE)
     if not isinstance(values.get("output_schema"), dict | None):
         raise Invalid.at("The schema is an object.", "outputSchema")
-    return values | _reference(source, "role_id", "Role", "roleId")
+    return values | _approval_values(source) | _reference(source, "role_id", "Role", "roleId")
+
+
+def _approval_values(source: CreateTaskInput | UpdateTaskInput) -> dict[str, Any]:
+    if not source.approval:
+        return {}
+    found = given(source.approval, nullable=_APPROVAL_NULLABLE, under=("approval",))
+    return {_APPROVAL_FIELDS[name]: value for name, value in found.items()}
 
 
 def _task_links(source: CreateTaskInput | UpdateTaskInput) -> Links:
@@ -168,7 +183,7 @@ async def update_tool(info: Info, input: UpdateToolInput) -> Tool:  # noqa: A002
 
 
 def _tool_values(source: CreateToolInput | UpdateToolInput, *without: str) -> dict[str, Any]:
-    values = given(source, without=without)
+    values = given(source, without=without, nullable=frozenset({"is_idempotent"}))
     if not isinstance(values.get("configuration", {}), dict):
         raise Invalid.at("The configuration is an object.", "configuration")
     return values

@@ -11,15 +11,20 @@ from strawberry.scalars import JSON
 
 import resolvers.enums  # noqa: F401 - registers the enums with Strawberry before a type uses them
 from domain.errors import Invalid
+from domain.model.approval import ApprovalDefault, ApprovalKind, ApprovalStatus
+from domain.model.caching import CacheMode
 from domain.model.execution import ExecutionStatus
 from domain.model.ledger import CallOutcome
 from domain.model.model import Tier
 from domain.model.page import Condition, Operator
 from domain.model.role import DelegatesTo, Expertise, Rank
 from domain.model.routing import QualityPreference
-from domain.model.team import Process
+from domain.model.schedule import FireOutcome, ScheduleOverlap
+from domain.model.team import Oversight, Process, WhenBusy
 from domain.model.tool import ToolKind
+from domain.model.webhook import MILESTONES, DeliveryStatus, tellable_events
 from domain.services.credentials import DEFAULT_HEADER
+from resolvers.node_ids import uuid_of
 
 
 def described(text: str, default: Any = strawberry.UNSET, **options: Any) -> Any:
@@ -29,13 +34,15 @@ def described(text: str, default: Any = strawberry.UNSET, **options: Any) -> Any
     return strawberry.field(description=text, default=default, **options)
 
 
-def given(source: Any, *, without: tuple[str, ...] = (), nullable: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The fields that the caller gave; raises Invalid for a null where the thing needs a value."""
+def given(
+    source: Any, *, without: tuple[str, ...] = (), nullable: frozenset[str] = frozenset(), under: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The fields that the caller gave; raises Invalid, located `under`, for a null where the thing needs a value."""
     values = {item.name: getattr(source, item.name) for item in fields(source)}
     found = {name: value for name, value in values.items() if value is not strawberry.UNSET and name not in without}
     for name, value in found.items():
         if value is None and name not in nullable:
-            raise Invalid.at("This may be left out, but it cannot be null.", _camel(name))
+            raise Invalid.at("This may be left out, but it cannot be null.", *under, _camel(name))
     return found
 
 
@@ -46,12 +53,15 @@ def _camel(name: str) -> str:
 
 # ---------------------------------------------------------------- projects
 
+_AT_ONCE = "Most executions that run at once, 1 to 10000"
+
 
 @strawberry.input(description="A new project.")
 class CreateProjectInput:
     name: str = described("Unique in the tenant.", ...)
     description: str = described("What the project is about.", "")
     monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); unlimited without one.")
+    max_parallel_executions: int | None = described(f"{_AT_ONCE}; no limit of its own without one.")
 
 
 @strawberry.input(description="Changes to a project; what is left out stays.")
@@ -61,11 +71,17 @@ class UpdateProjectInput:
     name: str | None = described("Unique in the tenant.")
     description: str | None = described("What the project is about.")
     monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); null for unlimited.")
+    max_parallel_executions: int | None = described(f"{_AT_ONCE}; null for no limit of its own.")
 
 
 @strawberry.input(description="Changes to the tenant; what is left out stays.")
 class UpdateTenantInput:
     monthly_budget: Decimal | None = described("Most dollars per calendar month (UTC); null for unlimited.")
+    max_parallel_executions: int | None = described(f"{_AT_ONCE}; null for no limit of its own.")
+    retention_days: int | None = described(
+        "Days after their end when inputs, outputs and events of executions are removed for good, 1 to 36500; null for"
+        " as long as the deployment says, for ever where it says nothing."
+    )
 
 
 # ---------------------------------------------------------------- teams
@@ -76,6 +92,10 @@ class TeamSettingsInput:
     max_iterations: int | None = described("Most rounds of thinking and tools per task, 1 to 50; 5 by default.")
     execution_timeout_seconds: float | None = described("Most seconds for a whole execution; 1800 by default.")
     task_timeout_seconds: float | None = described("Most seconds for one task; 600 by default.")
+    max_parallel_tasks: int | None = described("Most tasks of one execution at once, 1 to 16; 4 by default.")
+    when_busy: WhenBusy | None = described("What a kickoff does while an execution is under way; QUEUE by default.")
+    oversight: Oversight | None = described("How closely a HIERARCHICAL team's manager looks; STANDARD by default.")
+    is_cached: bool | None = described("Whether kickoffs may be answered by earlier executions; false by default.")
 
 
 @strawberry.input(description="A new team.")
@@ -129,6 +149,9 @@ class CreateRoleInput:
     rank: Rank | None = described("SPECIALIST by default.")
     supervisor_id: strawberry.ID | None = described("The role it reports to.")
     delegation: DelegationInput | None = described("Not allowed by default.")
+    max_tasks: int | None = described("Most tasks that it is given in one execution, 1 to 100; no limit without one.")
+    max_parallel_tasks: int | None = described("Most tasks of an execution that it does at once; no limit without one.")
+    can_ask: bool | None = described("Whether it may ask a human while it works; false by default.")
     tool_ids: list[strawberry.ID] | None = described("The tools it may use, of the same project.")
     is_active: bool | None = described("Whether it takes part in executions; true by default.")
     position: int | None = described("Its place among the roles of the team.")
@@ -151,12 +174,26 @@ class UpdateRoleInput:
     rank: Rank | None = described("Where it stands in the team.")
     supervisor_id: strawberry.ID | None = described("The role it reports to; null for none.")
     delegation: DelegationInput | None = described("To whom and for what it may hand work on.")
+    max_tasks: int | None = described("Most tasks that it is given in one execution; null for no limit.")
+    max_parallel_tasks: int | None = described("Most tasks that it does at once in one execution; null for no limit.")
+    can_ask: bool | None = described("Whether it may ask a human while it works.")
     tool_ids: list[strawberry.ID] | None = described("The tools it may use; replaces them all.")
     is_active: bool | None = described("Whether it takes part in executions.")
     position: int | None = described("Its place among the roles of the team.")
 
 
 # ---------------------------------------------------------------- tasks
+
+
+@strawberry.input(
+    description="Whether a human has to agree to an output, and what becomes of that and of a role's questions."
+    " What is left out stays."
+)
+class ApprovalRuleInput:
+    is_required: bool | None = described("Whether a human has to agree; false by default.")
+    assignee: str | None = described("Who is asked; null for anybody.")
+    timeout_seconds: float | None = described("How long is waited, up to 90 days; null for as long as it takes.")
+    default: ApprovalDefault | None = described("What happens when nobody answers in time; REJECT by default.")
 
 
 @strawberry.input(description="A new task of a team.")
@@ -174,6 +211,8 @@ class CreateTaskInput:
     max_budget: Decimal | None = described("Most dollars in one execution; no limit of its own without one.")
     quality_preference: QualityPreference | None = described("How its model is chosen; the execution's by default.")
     output_schema: JSON | None = described("The JSON Schema (draft 2020-12) that the output has to hold.")
+    guardrail: str | None = described("What a model has to find true of the output, in words; may have {placeholders}.")
+    approval: ApprovalRuleInput | None = described("Whether a human has to agree; nobody by default.")
     position: int | None = described("Its place among the tasks of the team.")
 
 
@@ -193,10 +232,14 @@ class UpdateTaskInput:
     max_budget: Decimal | None = described("Most dollars in one execution; null for no limit of its own.")
     quality_preference: QualityPreference | None = described("How its model is chosen; null for the execution's.")
     output_schema: JSON | None = described("The JSON Schema that the output has to hold; null for any text.")
+    guardrail: str | None = described("What a model has to find true of the output, in words; null for nothing.")
+    approval: ApprovalRuleInput | None = described("Whether a human has to agree.")
     position: int | None = described("Its place among the tasks of the team.")
 
 
 # ---------------------------------------------------------------- tools
+
+_IDEMPOTENT = "Whether a call that is made twice with the same arguments does no more than one"
 
 
 @strawberry.input(description="A new tool of a project.")
@@ -206,6 +249,7 @@ class CreateToolInput:
     kind: ToolKind = described("Which implementation stands behind it.", ...)
     description: str = described("What it is for.", "")
     configuration: JSON | None = described('What its kind needs, like {"url": …} for an MCP server; no secrets.')
+    is_idempotent: bool | None = described(f"{_IDEMPOTENT}; null: as its kind is.")
 
 
 @strawberry.input(description="Changes to a tool; what is left out stays.")
@@ -215,6 +259,7 @@ class UpdateToolInput:
     name: str | None = described("Unique in its project.")
     description: str | None = described("What it is for.")
     configuration: JSON | None = described("What its kind needs; replaces it all.")
+    is_idempotent: bool | None = described(f"{_IDEMPOTENT}; null: as its kind is.")
 
 
 # ---------------------------------------------------------------- models
@@ -318,24 +363,199 @@ class ImportCrewInput:
     tasks_yaml: str = described("The text of tasks.yaml.", ...)
 
 
+@strawberry.input(description="A task for one execution.")
+class KickoffTaskInput:
+    description: str = described("What is to be done; {placeholders} are filled from the inputs.", ...)
+    expected_output: str = described("What a good result looks like; may have {placeholders} too.", ...)
+    kind: str | None = described("The kind of work.", None)
+    required_skills: list[str] | None = described("What is needed for it: who does it is matched by that.", None)
+    name: str | None = described("Unique among the tasks of this kickoff; made from its kind by default.", None)
+    priority: int | None = described("0 to 9, 9 first; 5 by default.", None)
+    depends_on: list[str] | None = described("The names of tasks of this kickoff that it waits for.", None)
+
+
+@strawberry.input(description="How an execution is refined.")
+class RefinementInput:
+    max_passes: int | None = described("Most passes, 1 to 10; 3 by default.", None)
+    threshold: float | None = described("The mean score, 0 to 1, that is good enough; 0.8 by default.", None)
+
+
 @strawberry.input(description="Starts an execution of a team.")
 class KickoffTeamInput:
     team_id: strawberry.ID = described("The team.", ...)
     inputs: JSON | None = described("A value for each {placeholder} of the tasks.", None)
+    tasks: list[KickoffTaskInput] | None = described(
+        "Up to 50 tasks for this execution alone, in the place of the team's own.", None
+    )
     max_iterations: int | None = described("Most rounds per task; the team's setting by default.", None)
     execution_timeout_seconds: float | None = described("Most seconds in all; the team's setting by default.", None)
     task_timeout_seconds: float | None = described("Most seconds per task; the team's setting by default.", None)
     quality_preference: QualityPreference | None = described("How models are chosen; BALANCED by default.", None)
     max_budget: Decimal | None = described("Most dollars in all; no limit of its own without one.", None)
     max_task_budget: Decimal | None = described("Most dollars per task; a task's own lower limit stays.", None)
+    priority: int | None = described("0 to 9 among the tenant's executions, 9 first; 5 by default.", None)
+    max_parallel_tasks: int | None = described("Most tasks at once, 1 to 16; the team's setting by default.", None)
+    refinement: RefinementInput | None = described(
+        "Let an evaluator judge the result, and do the last task again until it is good enough; not without it.", None
+    )
+    when_busy: WhenBusy | None = described(
+        "What to do while an execution of the team is under way; the team's setting by default.", None
+    )
+    cache: CacheMode | None = described(
+        "Whether an earlier execution may answer; by default USE where the team's setting is so, else BYPASS.", None
+    )
     idempotency_key: str | None = described(
         "The same key and input give the first execution again; kept for 24 hours.", None
     )
 
 
+_KEY = "The same key and input give the first result again, and change nothing; kept for 24 hours."
+
+
 @strawberry.input(description="Which execution to stop.")
 class CancelExecutionInput:
     execution_id: strawberry.ID = described("The execution.", ...)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Which execution to hold up.")
+class PauseExecutionInput:
+    execution_id: strawberry.ID = described("The execution.", ...)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Which execution to let go on.")
+class ResumeExecutionInput:
+    execution_id: strawberry.ID = described("The execution.", ...)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+_PAUSED = "Whether it begins paused, so that its tasks can be changed first; `resumeExecution` lets it go on."
+
+
+@strawberry.input(description="Which execution to try again; it has to be FAILED or CANCELLED.")
+class RetryExecutionInput:
+    execution_id: strawberry.ID = described("The execution.", ...)
+    is_paused: bool | None = described(_PAUSED, None)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="From where an execution is to go another way.")
+class ForkExecutionInput:
+    execution_id: strawberry.ID = described("The execution, in whatever state.", ...)
+    from_task: strawberry.ID = described("The task execution from which on work is done anew.", ...)
+    edited_output: str | None = described(
+        "Takes the place of what that task would do; then only what depends on it is done anew.", None
+    )
+    inputs: JSON | None = described("Values for all {placeholders} from there on; by default those it had.", None)
+    is_paused: bool | None = described(_PAUSED, None)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Changes to a task for one execution, which is PAUSED; what is left out stays.")
+class UpdateTaskExecutionInput:
+    task_execution_id: strawberry.ID = described("The task execution; it has to be PENDING.", ...)
+    description: str | None = described("What is to be done; no placeholders are filled in it.")
+    expected_output: str | None = described("What a good result looks like.")
+    role_id: strawberry.ID | None = described("Who does it: a role that was active at the kickoff.")
+    model: str | None = described("The model to call, instead of the role's; null for the role's.")
+    max_budget: Decimal | None = described("Most dollars; null for no limit of its own.")
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Agrees with the output of a task.")
+class ApproveTaskInput:
+    approval_id: strawberry.ID = described("The approval, of the kind TASK.", ...)
+    output: str | None = described("An output in place of the one that was shown; that one by default.", None)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Does not agree with the output of a task.")
+class RejectTaskInput:
+    approval_id: strawberry.ID = described("The approval, of the kind TASK.", ...)
+    feedback: str | None = described("What to do better: the task is tried once more; without it, it fails.", None)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+@strawberry.input(description="Answers the question of a role.")
+class AnswerQuestionInput:
+    approval_id: strawberry.ID = described("The approval, of the kind QUESTION.", ...)
+    answer: str = described("What the role is told.", ...)
+    idempotency_key: str | None = described(_KEY, None)
+
+
+# ---------------------------------------------------------------- schedules
+
+_CRON = (
+    "Five fields: minute, hour, day of the month, month, weekday (0 or 7 is Sunday), like “*/15 8-18 * * MON-FRI”."
+    " Where both days are given, either will do. “L” is the last day of the month, “MON#2” the second Monday."
+)
+_TIME_ZONE = "Whose clocks count: a name of the IANA database, like “Europe/Berlin”"
+_CATCH_UP = "For so many seconds a fire that no worker carried out is made up, the latest one only; 60 to 604,800"
+
+
+@strawberry.input(description="What the executions of a schedule are kicked off with; what is left out stays.")
+class ScheduleConfigurationInput:
+    max_iterations: int | None = described("Most rounds per task; null for the team's setting.")
+    execution_timeout_seconds: float | None = described("Most seconds in all; null for the team's setting.")
+    task_timeout_seconds: float | None = described("Most seconds per task; null for the team's setting.")
+    quality_preference: QualityPreference | None = described("How models are chosen; BALANCED by default.")
+    max_budget: Decimal | None = described("Most dollars of each execution; null for no limit of its own.")
+    max_task_budget: Decimal | None = described("Most dollars per task; null for no limit of its own.")
+    priority: int | None = described("0 to 9, 9 first; 5 by default.")
+
+
+@strawberry.input(description="A new schedule of a team.")
+class CreateScheduleInput:
+    team_id: strawberry.ID = described("The team that is kicked off.", ...)
+    name: str = described("Unique in its team.", ...)
+    cron: str = described(_CRON, ...)
+    time_zone: str | None = described(f"{_TIME_ZONE}; UTC by default.")
+    overlap: ScheduleOverlap | None = described("What a fire does while an earlier one runs; SKIP by default.")
+    catch_up_seconds: float | None = described(f"{_CATCH_UP}; 3,600 by default.")
+    inputs: JSON | None = described("A value for each {placeholder} of the tasks.")
+    configuration: ScheduleConfigurationInput | None = described("What its executions are kicked off with.", None)
+
+
+@strawberry.input(description="Changes to a schedule; what is left out stays.")
+class UpdateScheduleInput:
+    id: strawberry.ID = described("The schedule.", ...)
+    version: int = described("The version that was read; a newer one is not overwritten.", ...)
+    name: str | None = described("Unique in its team.")
+    cron: str | None = described(_CRON)
+    time_zone: str | None = described(f"{_TIME_ZONE}.")
+    overlap: ScheduleOverlap | None = described("What a fire does while an earlier one runs.")
+    catch_up_seconds: float | None = described(f"{_CATCH_UP}.")
+    inputs: JSON | None = described("A value for each {placeholder} of the tasks; replaces them all.")
+    configuration: ScheduleConfigurationInput | None = described("What its executions are kicked off with.", None)
+
+
+@strawberry.input(description="Which schedule is not to fire any more, until it is resumed.")
+class PauseScheduleInput:
+    id: strawberry.ID = described("The schedule.", ...)
+
+
+@strawberry.input(description="Which schedule is to fire again, from now on.")
+class ResumeScheduleInput:
+    id: strawberry.ID = described("The schedule.", ...)
+
+
+@strawberry.input(description="Which schedule is to fire now.")
+class TriggerScheduleInput:
+    id: strawberry.ID = described("The schedule; it may be paused.", ...)
+    idempotency_key: str | None = described("The same key gives the first fire again; kept for 24 hours.", None)
+
+
+@strawberry.input(description="Which fires of a schedule to make up: those that started no execution.")
+class BackfillScheduleInput:
+    id: strawberry.ID = described("The schedule.", ...)
+    from_: datetime = strawberry.field(name="from", description="From this moment on; at most ten years back.")
+    to: datetime = described("Before this moment, which is over; at most 1,000 fires.", ...)
+
+
+@strawberry.input(description="Of which schedule to forget the fires that wait to be made up.")
+class CancelBackfillInput:
+    id: strawberry.ID = described("The schedule.", ...)
 
 
 # ---------------------------------------------------------------- credentials
@@ -367,6 +587,52 @@ class SetToolCredentialInput:
 @strawberry.input(description="Which credential to forget.")
 class RemoveCredentialInput:
     id: strawberry.ID = described("The credential.", ...)
+
+
+# ---------------------------------------------------------------- webhooks
+
+_EVENT_TYPES = f"Names of event types, of: {', '.join(tellable_events())}."
+
+
+@strawberry.input(description="A new webhook of a project.")
+class CreateWebhookInput:
+    project_id: strawberry.ID = described("The project whose executions it tells of.", ...)
+    name: str = described("Unique in its project.", ...)
+    url: str = described(
+        "Where events are sent, by POST: https, or http to a host that the operator allows with"
+        " REGATTA_ALLOWED_PRIVATE_HOSTS.",
+        ...,
+    )
+    event_types: list[str] | None = described(f"{_EVENT_TYPES} By default: {', '.join(MILESTONES)}.")
+    is_enabled: bool | None = described("True by default.")
+
+
+@strawberry.input(description="Changes to a webhook; what is left out stays.")
+class UpdateWebhookInput:
+    id: strawberry.ID = described("The webhook.", ...)
+    version: int = described("The version that was read; a newer one is not overwritten.", ...)
+    name: str | None = described("Unique in its project.")
+    url: str | None = described("Where events are sent; what is to be sent yet goes there, too.")
+    event_types: list[str] | None = described(f"{_EVENT_TYPES} Replaces them all.")
+    is_enabled: bool | None = described("Enabling it also sends what was left when it was disabled.")
+
+
+@strawberry.input(description="Which webhook gets a new secret.")
+class RotateWebhookSecretInput:
+    id: strawberry.ID = described("The webhook.", ...)
+    old_valid_seconds: float | None = described(
+        "So long deliveries are signed with the old secret as well, 0 to 604800; 86400 by default."
+    )
+
+
+@strawberry.input(description="Which webhook to try out.")
+class TestWebhookInput:
+    id: strawberry.ID = described("The webhook; it may be disabled.", ...)
+
+
+@strawberry.input(description="Which event to send once more.")
+class RedeliverWebhookInput:
+    delivery_id: strawberry.ID = described("A delivery of it.", ...)
 
 
 # ---------------------------------------------------------------- filters and orders
@@ -426,6 +692,66 @@ class ExecutionFilter:
     started_at: MomentFilter | None = described("By the moment a worker took it.", None)
 
 
+@strawberry.input(description="Which executions to stop; all given conditions must hold, and there must be one.")
+class CancelFilter:
+    project_id: strawberry.ID | None = described("Those of this project.", None)
+    team_id: strawberry.ID | None = described("Those of this team.", None)
+    status: ExecutionStatusFilter | None = described("By status; what is over already is left alone.", None)
+    created_at: MomentFilter | None = described("By the moment of the kickoff.", None)
+
+
+@strawberry.input(description="Which executions to stop.")
+class CancelExecutionsInput:
+    filter: CancelFilter = described("Those that meet all of these conditions at the first request.", ...)
+    idempotency_key: str | None = described(
+        "The same key and filter go on where the first request stopped, and leave alone what was kicked off since;"
+        " kept for 24 hours.",
+        None,
+    )
+
+
+@strawberry.input(description="Conditions on what became of an approval.")
+class ApprovalStatusFilter:
+    in_: list[ApprovalStatus] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Conditions on what a human is asked.")
+class ApprovalKindFilter:
+    in_: list[ApprovalKind] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Which approvals; all given conditions must hold.")
+class ApprovalFilter:
+    status: ApprovalStatusFilter | None = described("By what became of them.", None)
+    kind: ApprovalKindFilter | None = described("By what is asked.", None)
+    assignee: TextFilter | None = described("By who is asked.", None)
+    project_id: strawberry.ID | None = described("Those of this project.", None)
+    execution_id: strawberry.ID | None = described("Those of this execution.", None)
+    created_at: MomentFilter | None = described("By the moment they were asked for.", None)
+
+
+@strawberry.enum(description="By what approvals are ordered.")
+class ApprovalOrderField(Enum):
+    CREATED_AT = strawberry.enum_value("created_at", description="When it was asked for.")
+
+
+@strawberry.input(description="The order of approvals; equals are told apart by id.")
+class ApprovalOrder:
+    field: ApprovalOrderField = described("By what.", ApprovalOrderField.CREATED_AT)
+    direction: Direction = described("Which way.", Direction.DESC)
+
+
+@strawberry.input(description="Conditions on what became of a fire.")
+class FireOutcomeFilter:
+    in_: list[FireOutcome] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Which fires; all given conditions must hold.")
+class ScheduleFireFilter:
+    outcome: FireOutcomeFilter | None = described("By what became of it.", None)
+    scheduled_for: MomentFilter | None = described("By the moment it stands for.", None)
+
+
 @strawberry.input(description="Conditions on how a model call ended.")
 class CallOutcomeFilter:
     in_: list[CallOutcome] | None = strawberry.field(name="in", description="One of these.", default=None)
@@ -482,6 +808,18 @@ class ModelFilter:
     is_usable: bool | None = described("Those that can, or cannot, be called now.", None)
 
 
+@strawberry.input(description="Conditions on what became of a delivery.")
+class DeliveryStatusFilter:
+    in_: list[DeliveryStatus] | None = strawberry.field(name="in", description="One of these.", default=None)
+
+
+@strawberry.input(description="Which deliveries; all given conditions must hold.")
+class WebhookDeliveryFilter:
+    status: DeliveryStatusFilter | None = described("By what became of it.", None)
+    event_type: TextFilter | None = described("By the type of the event.", None)
+    created_at: MomentFilter | None = described("By the moment the event was stored.", None)
+
+
 _OPERATORS = {
     "eq": Operator.EQ,
     "in_": Operator.IN,
@@ -491,8 +829,12 @@ _OPERATORS = {
 }
 
 
+_KINDS = {"project_id": "Project", "team_id": "Team", "execution_id": "Execution"}
+"""What the ids in filters are ids of."""
+
+
 def conditions_of(wanted: Any) -> tuple[Condition, ...]:
-    """A filter as conditions; None is no condition."""
+    """A filter as conditions; None is no condition. Raises NotFound for what is no id of the kind."""
     if wanted is None:
         return ()
     found: list[Condition] = []
@@ -502,6 +844,9 @@ def conditions_of(wanted: Any) -> tuple[Condition, ...]:
             found.append(Condition("archived_at", Operator.IS_NULL, not value))
         elif isinstance(value, bool):
             found.append(Condition(item.name, Operator.EQ, value))
+        elif isinstance(value, str):
+            identifier = uuid_of(_KINDS[item.name], value, "filter", _camel(item.name))
+            found.append(Condition(item.name, Operator.EQ, identifier))
         elif value is not None:
             found.extend(_comparisons(item.name, value))
     return tuple(found)

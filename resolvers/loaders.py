@@ -4,28 +4,36 @@ An edge is declared by its path. The breadth-first executor asks a path once for
 anything else goes one by one through a data loader, which gathers the keys again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from domain.model.approval import Approval
 from domain.model.budget import NO_BUDGET, Budget, BudgetScope
 from domain.model.catalogue import find_shipped_by_id, of_tenant
 from domain.model.credential import Credential
-from domain.model.execution import Execution, TaskExecution
-from domain.model.identity import TenantId
+from domain.model.execution import CancelReport, Execution, TaskExecution
+from domain.model.identity import TenantId, utc_now
 from domain.model.ledger import LedgerEntry, Usage
 from domain.model.listing import page_by_name
 from domain.model.model import Model, Unusable
+from domain.model.money import Money
 from domain.model.page import Page, PageRequest
 from domain.model.project import Project, Tenant
+from domain.model.refinement import RefinementPass, RefinementReport
 from domain.model.revision import TeamRevision
 from domain.model.role import Role
 from domain.model.routing import Offer
+from domain.model.schedule import Schedule, ScheduleFire, Timetable
 from domain.model.task import Task
 from domain.model.team import Team, TeamStatus
 from domain.model.tool import Tool
+from domain.model.webhook import Webhook, WebhookDelivery
 from domain.ports import ModelCatalogue, Reader
 from resolvers.budget import Budget as OperationBudget
 from resolvers.budget import Lists
@@ -179,6 +187,60 @@ class DependenciesOfTask:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitedBy:
+    """The task executions that a task execution waits for."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[Any]:
+        def load(limit: int | None) -> Awaitable[Lists]:
+            return source.reader.awaited_tasks(source.tenant_id, keys, limit)
+
+        return _in_order(await source.budget.lists(len(keys), load), keys, ())
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    """How far an execution was when it was asked to stop, and what was booked after that."""
+
+    stage: str
+    done_tasks: int
+    cost_after_request: Money
+
+
+_NO_REPORT = CancelReport(0, 0, (), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcomeOf:
+    """What became of the request to stop an execution."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[CancelOutcome]:
+        found = await source.reader.cancel_reports(source.tenant_id, keys)
+        reports = (found.get(key, _NO_REPORT) for key in keys)
+        return [CancelOutcome(report.stage, report.done_tasks, Money(report.amount)) for report in reports]
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementOf:
+    """What refinement of an execution came to; None where nothing was judged."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[RefinementReport | None]:
+        found = await PassesByExecution.fetch(source, keys)
+        return [RefinementReport(passes) if passes else None for passes in found]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningOnWorker:
+    """The tenant's executions that have a place on the worker of this name."""
+
+    async def fetch(self, source: Source, keys: Sequence[str]) -> Sequence[Any]:
+        def load(limit: int | None) -> Awaitable[Mapping[Any, Sequence[Any]]]:
+            return source.reader.running_on(source.tenant_id, keys, limit)
+
+        found: Mapping[Any, Sequence[Any]] = await source.budget.lists(len(keys), load)
+        return [found.get(key, ()) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
 class TeamActivity:
     """What a team is doing, derived from its executions."""
 
@@ -263,6 +325,38 @@ def _of_offer(offer: Offer, field: str) -> Any:
     return getattr(offer if field == "is_usable" else offer.model, field)
 
 
+@dataclass(frozen=True, slots=True)
+class FireOfExecution:
+    """The fire of a schedule that started an execution, or None."""
+
+    async def fetch(self, source: Source, keys: Sequence[UUID]) -> Sequence[ScheduleFire | None]:
+        found = await source.reader.children(ScheduleFire, source.tenant_id, "execution_id", keys, ("id",), len(keys))
+        return [next(iter(found.get(key, ())), None) for key in keys]
+
+
+@dataclass(frozen=True, slots=True)
+class NextFires:
+    """The next moments of a timetable; a key is the timetable and how many are wanted."""
+
+    async def fetch(self, source: Source, keys: Sequence[tuple[Timetable, int]]) -> Sequence[Any]:
+        most: dict[Timetable, int] = {}
+        for timetable, count in keys:
+            most[timetable] = max(count, most.get(timetable, 0))
+        source.budget.moments(sum(most.values()))
+        now = utc_now()
+        found = {timetable: await _moments(timetable, now, count) for timetable, count in most.items()}
+        return [found[timetable][:count] for timetable, count in keys]
+
+
+async def _moments(timetable: Timetable, now: datetime, count: int) -> list[datetime]:
+    """The next ones, with a chance for everybody else after each: some take long to find."""
+    found = []
+    for moment in islice(timetable.after(now), count):
+        found.append(moment)
+        await asyncio.sleep(0)
+    return found
+
+
 TenantById = ById(Tenant)
 ProjectById = ById(Project)
 TeamById = ById(Team)
@@ -272,11 +366,18 @@ ToolById = ById(Tool)
 RevisionById = ById(TeamRevision)
 ExecutionById = ById(Execution)
 CredentialById = ById(Credential)
+WebhookById = ById(Webhook)
+WebhookDeliveryById = ById(WebhookDelivery)
 ModelById = ModelOfCatalogue()
 AvailabilityByModel = AvailabilityOfModel()
 ModelsByTenant = ModelPages()
 TaskExecutionById = ById(TaskExecution)
 LedgerEntryById = ById(LedgerEntry)
+ScheduleById = ById(Schedule)
+ScheduleFireById = ById(ScheduleFire)
+FireByExecution = FireOfExecution()
+NextFiresByTimetable = NextFires()
+ApprovalById = ById(Approval)
 
 CredentialsByTenant = Children(Credential, "tenant_id", ("kind", "subject", "id"))
 RolesByTeam = Children(Role, "team_id")
@@ -285,14 +386,27 @@ TasksByTeam = Children(Task, "team_id")
 TaskExecutionsByExecution = Children(TaskExecution, "execution_id")
 ToolsByRole = ToolsOfRole()
 DependenciesByTask = DependenciesOfTask()
+AwaitedByTaskExecution = AwaitedBy()
+CancelOutcomeByExecution = CancelOutcomeOf()
+PassesByExecution = Children(RefinementPass, "execution_id", ("number",))
+RefinementByExecution = RefinementOf()
 
 ProjectsByTenant = Pages(Project, "tenant_id")
 TeamsByProject = Pages(Team, "project_id")
 ToolsByProject = Pages(Tool, "project_id")
+WebhooksByProject = Pages(Webhook, "project_id")
+DeliveriesByWebhook = Pages(WebhookDelivery, "webhook_id")
 ExecutionsByProject = Pages(Execution, "project_id")
 ExecutionsByTeam = Pages(Execution, "team_id")
+SchedulesByTeam = Pages(Schedule, "team_id")
+FiresBySchedule = Pages(ScheduleFire, "schedule_id")
 ExecutionsByTenant = Pages(Execution, "tenant_id")
 TeamsByTenant = Pages(Team, "tenant_id")
+RetriesOfExecution = Pages(Execution, "retry_of")
+ForksOfExecution = Pages(Execution, "forked_from")
+ApprovalsByTenant = Pages(Approval, "tenant_id")
+ApprovalsByExecution = Pages(Approval, "execution_id")
+ApprovalsByTaskExecution = Pages(Approval, "task_execution_id")
 EventsByExecution = EventPages()
 
 UsageByExecution = UsageBy("execution_id")
@@ -311,3 +425,4 @@ LedgerByExecution = Pages(LedgerEntry, "execution_id")
 LedgerByTaskExecution = Pages(LedgerEntry, "task_execution_id")
 LedgerByTeam = Pages(LedgerEntry, "team_id")
 ActivityByTeam = ActivityOfTeam()
+RunningByWorker = RunningOnWorker()

@@ -26,9 +26,14 @@ BY_KIND: dict[str, AccessPath] = {
     "TeamRevision": loaders.RevisionById,
     "Execution": loaders.ExecutionById,
     "Credential": loaders.CredentialById,
+    "Webhook": loaders.WebhookById,
+    "WebhookDelivery": loaders.WebhookDeliveryById,
     "Model": loaders.ModelById,
     "TaskExecution": loaders.TaskExecutionById,
     "LedgerEntry": loaders.LedgerEntryById,
+    "Schedule": loaders.ScheduleById,
+    "ScheduleFire": loaders.ScheduleFireById,
+    "Approval": loaders.ApprovalById,
 }
 
 

@@ -29,6 +29,14 @@ class ErrorCode(Enum):
     INVALID_TRANSITION = strawberry.enum_value("INVALID_TRANSITION", description="Not possible in its present state.")
     MISSING_INPUTS = strawberry.enum_value("MISSING_INPUTS", description="Placeholders have no value.")
     NO_ACTIVE_ROLE = strawberry.enum_value("NO_ACTIVE_ROLE", description="The team has no active role.")
+    ALREADY_DECIDED = strawberry.enum_value("ALREADY_DECIDED", description="The approval was decided before.")
+    NOT_CHANGEABLE = strawberry.enum_value(
+        "NOT_CHANGEABLE", description="Only what was not begun can be changed, while its execution is paused."
+    )
+    TEAM_BUSY = strawberry.enum_value("TEAM_BUSY", description="An execution of the team is under way.")
+    TOO_MANY_TASKS = strawberry.enum_value(
+        "TOO_MANY_TASKS", description="A role would be given more tasks than its maxTasks."
+    )
     BUDGET_EXCEEDED = strawberry.enum_value("BUDGET_EXCEEDED", description="What may be spent is spent.")
     FORBIDDEN = strawberry.enum_value("FORBIDDEN", description="You may not do this.")
     UNAVAILABLE = strawberry.enum_value("UNAVAILABLE", description="Not now; the same request may work later.")
@@ -44,9 +52,13 @@ CODES: dict[type[RegattaError], ErrorCode] = {
     errors.SupervisorCycle: ErrorCode.CYCLE,
     errors.Archived: ErrorCode.ARCHIVED,
     errors.InvalidTransition: ErrorCode.INVALID_TRANSITION,
+    errors.TeamBusy: ErrorCode.TEAM_BUSY,
+    errors.AlreadyDecided: ErrorCode.ALREADY_DECIDED,
+    errors.TaskNotChangeable: ErrorCode.NOT_CHANGEABLE,
     errors.Conflict: ErrorCode.CONFLICT,
     errors.MissingInputs: ErrorCode.MISSING_INPUTS,
     errors.NoActiveRole: ErrorCode.NO_ACTIVE_ROLE,
+    errors.TooManyTasks: ErrorCode.TOO_MANY_TASKS,
     errors.BudgetExceeded: ErrorCode.BUDGET_EXCEEDED,
     errors.Forbidden: ErrorCode.FORBIDDEN,
     errors.Unavailable: ErrorCode.UNAVAILABLE,
@@ -160,12 +172,20 @@ class BudgetExceeded(UserError):
 
 @strawberry.type(description="The state of things forbids it; the code says in which way.")
 class Conflict(UserError):
-    is_type_of = _tells(errors.Conflict, errors.NameTaken, errors.IdempotencyConflict, errors.Archived)
+    is_type_of = _tells(
+        errors.Conflict,
+        errors.NameTaken,
+        errors.IdempotencyConflict,
+        errors.Archived,
+        errors.TeamBusy,
+        errors.AlreadyDecided,
+        errors.TaskNotChangeable,
+    )
 
 
 @strawberry.type(description="It cannot be done; the code says why.")
 class Refused(UserError):
-    is_type_of = _tells(errors.NoActiveRole, errors.Forbidden, errors.Unavailable)
+    is_type_of = _tells(errors.NoActiveRole, errors.TooManyTasks, errors.Forbidden, errors.Unavailable)
 
 
 USER_ERRORS: Sequence[type[Any]] = (

@@ -4,17 +4,20 @@ from typing import Any
 
 import strawberry
 
-from resolvers import credentials, crews, editing, executions, models
+from resolvers import approvals, credentials, crews, editing, executions, models, schedules, webhooks
 from schema.payloads import mutation
+from schema.types.approval import Approval
 from schema.types.credential import Credential
 from schema.types.crew import Unrepresented
-from schema.types.execution import Execution
+from schema.types.execution import Execution, TaskExecution
 from schema.types.model import Model
 from schema.types.project import Project, Tenant
 from schema.types.role import Role
+from schema.types.schedule import Schedule, ScheduleFire
 from schema.types.task import Task
 from schema.types.team import Team
 from schema.types.tool import Tool
+from schema.types.webhook import Webhook, WebhookDelivery
 
 
 @strawberry.type(description="What can be done.")
@@ -160,6 +163,97 @@ class Mutation:
     remove_credential: Any = mutation(
         "RemoveCredential", credentials.remove_credential, "Forgets a secret.", credential=Credential
     )
+    create_schedule: Any = mutation(
+        "CreateSchedule", schedules.create_schedule, "Kicks a team off by the clock from now on.", schedule=Schedule
+    )
+    update_schedule: Any = mutation(
+        "UpdateSchedule", schedules.update_schedule, "Changes a schedule.", schedule=Schedule
+    )
+    archive_schedule: Any = mutation(
+        "ArchiveSchedule",
+        editing.archive("Schedule", lambda services: services.schedules),
+        "Takes a schedule out of use; its history stays.",
+        schedule=Schedule,
+    )
+    restore_schedule: Any = mutation(
+        "RestoreSchedule",
+        editing.restore("Schedule", lambda services: services.schedules),
+        "Takes an archived schedule back into use: it fires from now on.",
+        schedule=Schedule,
+    )
+    pause_schedule: Any = mutation(
+        "PauseSchedule",
+        schedules.pause_schedule,
+        "Lets a schedule fire no more until it is resumed.",
+        schedule=Schedule,
+    )
+    resume_schedule: Any = mutation(
+        "ResumeSchedule",
+        schedules.resume_schedule,
+        "Lets a schedule fire again from now on; what the pause left out can be made up with backfillSchedule.",
+        schedule=Schedule,
+    )
+    trigger_schedule: Any = mutation(
+        "TriggerSchedule",
+        schedules.trigger_schedule,
+        "Lets a schedule fire now, beside its times; refused where an earlier execution is in its way.",
+        fire=ScheduleFire,
+    )
+    backfill_schedule: Any = mutation(
+        "BackfillSchedule",
+        schedules.backfill_schedule,
+        "Makes up the fires of a time that is over which started no execution, the oldest first: one after the other,"
+        " with overlap PARALLEL ten at once. The same range again makes nothing twice.",
+        unpack=schedules.unpacked,
+        schedule=Schedule,
+        count=int,
+    )
+    cancel_backfill: Any = mutation(
+        "CancelBackfill",
+        schedules.cancel_backfill,
+        "Forgets the fires that wait to be made up; executions that were started go on.",
+        unpack=schedules.unpacked,
+        schedule=Schedule,
+        count=int,
+    )
+    create_webhook: Any = mutation(
+        "CreateWebhook",
+        webhooks.create_webhook,
+        "Makes a webhook. Its secret is in this answer and in no other: deliveries are signed with it.",
+        unpack=lambda made: {"webhook": made.webhook, "secret": made.secret},
+        webhook=Webhook,
+        secret=str,
+    )
+    update_webhook: Any = mutation("UpdateWebhook", webhooks.update_webhook, "Changes a webhook.", webhook=Webhook)
+    archive_webhook: Any = mutation(
+        "ArchiveWebhook",
+        webhooks.archive_webhook,
+        "Takes a webhook out of use: nothing is sent to it any more.",
+        webhook=Webhook,
+    )
+    restore_webhook: Any = mutation(
+        "RestoreWebhook", webhooks.restore_webhook, "Takes an archived webhook back into use.", webhook=Webhook
+    )
+    rotate_webhook_secret: Any = mutation(
+        "RotateWebhookSecret",
+        webhooks.rotate_webhook_secret,
+        "Gives a webhook a new secret, in this answer and in no other; for a while, deliveries are signed with both.",
+        unpack=lambda made: {"webhook": made.webhook, "secret": made.secret},
+        webhook=Webhook,
+        secret=str,
+    )
+    test_webhook: Any = mutation(
+        "TestWebhook",
+        webhooks.test_webhook,
+        "Sends a webhook a “Ping”; while one is on its way, that is the answer.",
+        delivery=WebhookDelivery,
+    )
+    redeliver_webhook: Any = mutation(
+        "RedeliverWebhook",
+        webhooks.redeliver_webhook,
+        "Sends an event to its webhook once more; while a delivery of it is on its way, that is the answer.",
+        delivery=WebhookDelivery,
+    )
     import_crew: Any = mutation(
         "ImportCrew",
         crews.import_crew,
@@ -177,6 +271,57 @@ class Mutation:
     cancel_execution: Any = mutation(
         "CancelExecution",
         executions.cancel_execution,
-        "Stops an execution: model calls in flight are closed.",
+        "Stops an execution: model calls in flight are closed. One that is stopping or stopped is given as it is.",
         execution=Execution,
+    )
+    cancel_executions: Any = mutation(
+        "CancelExecutions",
+        executions.cancel_executions,
+        "Stops all executions that meet a filter, at most 1,000 at once; what is over is left alone.",
+        unpack=lambda done: {"executions": done.executions, "count": done.count, "has_more": done.has_more},
+        executions=list[Execution],
+        count=int,
+        has_more=bool,
+    )
+    pause_execution: Any = mutation(
+        "PauseExecution",
+        executions.pause_execution,
+        "Holds a running execution up at its next boundary: before its next model call or task. It has no worker then.",
+        execution=Execution,
+    )
+    resume_execution: Any = mutation(
+        "ResumeExecution",
+        executions.resume_execution,
+        "Lets a paused execution go on; calls that were finished are not made again.",
+        execution=Execution,
+    )
+    retry_execution: Any = mutation(
+        "RetryExecution",
+        executions.retry_execution,
+        "Starts a new execution that takes over what a FAILED or CANCELLED one had done, and does the rest.",
+        execution=Execution,
+    )
+    fork_execution: Any = mutation(
+        "ForkExecution",
+        executions.fork_execution,
+        "Starts a new execution that goes another way from a task on; what does not depend on it is taken over.",
+        execution=Execution,
+    )
+    update_task_execution: Any = mutation(
+        "UpdateTaskExecution",
+        executions.update_task_execution,
+        "Changes a task that was not begun, in a paused execution and for it alone.",
+        task_execution=TaskExecution,
+    )
+    approve_task: Any = mutation(
+        "ApproveTask", approvals.approve_task, "Agrees with the output of a task: it is completed.", approval=Approval
+    )
+    reject_task: Any = mutation(
+        "RejectTask",
+        approvals.reject_task,
+        "Does not agree with the output of a task: with feedback it is tried once more, without it fails.",
+        approval=Approval,
+    )
+    answer_question: Any = mutation(
+        "AnswerQuestion", approvals.answer_question, "Answers a role, which then goes on.", approval=Approval
     )

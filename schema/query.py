@@ -4,14 +4,18 @@ from typing import Any
 
 import strawberry
 
+from resolvers import approvals as inbox
 from resolvers import crews, things
 from resolvers import models as catalogue
+from resolvers import resources as capacity
 from schema.node import Node
 from schema.pagination import Connection
+from schema.types.approval import Approval
 from schema.types.crew import CrewFiles
 from schema.types.execution import Execution
 from schema.types.model import Model, RoutingPreview
 from schema.types.project import Project, Tenant
+from schema.types.resources import Resources
 from schema.types.team import Team
 
 
@@ -43,3 +47,10 @@ class Query:
         catalogue.routing_preview,
         "Which model a piece of work would be given now; null for an unknown task. Runs nothing, costs nothing.",
     )
+    resources: Resources = read(
+        capacity.resources, "The workers with their places, and who waits for one; of other tenants only numbers."
+    )
+    approvals: Connection[Approval] = read(
+        inbox.approvals, "The inbox of all humans in the loop: what is, or was, asked, newest first."
+    )
+    approval: Approval | None = read(things.of_kind("Approval"), "The approval with this id; null for an unknown one.")

@@ -4,8 +4,8 @@ from typing import Any
 
 import strawberry
 
-from resolvers import executions
-from schema.types.progress import EventBatch, ExecutionProgress, ProjectActivity
+from resolvers import approvals, executions
+from schema.types.progress import ApprovalActivity, EventBatch, ExecutionProgress, ProjectActivity
 
 
 def watch(resolver: Any, description: str) -> Any:
@@ -25,4 +25,9 @@ class Subscription:
     project_activity: ProjectActivity = watch(
         executions.project_activity,
         "What is under way in a project at once, then whatever changes; 100 executions per message at most.",
+    )
+    approval_activity: ApprovalActivity = watch(
+        approvals.approval_activity,
+        "What humans are asked at once, the newest 1,000 at most, then whatever is asked or decided;"
+        " 100 approvals per message at most.",
     )

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from app.main import create_app
 from app.migrations import migrate
 from app.settings import Settings
 from domain.crew.operator_models import KEY_VARIABLES
@@ -47,5 +46,7 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture
 async def graph(settings: Settings) -> AsyncIterator[Graph]:
     """The API in this process, as a client sees it. No worker: executions stay QUEUED."""
+    from app.main import create_app  # noqa: PLC0415 - half a second, and most tests need no API
+
     async with Graph.over(create_app(settings)) as opened:
         yield opened

@@ -1,41 +1,41 @@
-"""From a role and a task execution to CrewAI's agent and task: fresh objects for every run, for none can serve two."""
+"""From roles to CrewAI's agents: fresh objects for every piece of work, for none can serve two."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from crewai import Agent, Task
+from crewai import Agent
 from crewai.tools import BaseTool
+from crewai.utilities.i18n import I18N_DEFAULT
 
 from domain.crew.executor import executor_class
 from domain.crew.llm import BridgedLLM
-from domain.crew.outputs import expectation
 from domain.crew.texts import hidden
 from domain.model.role import Role
-from domain.ports import TaskWork
+
+_MANAGER: Final = "hierarchical_manager_agent"
+"""What CrewAI tells the manager of a crew."""
 
 
-def assemble(work: TaskWork, llm: BridgedLLM, tools: Sequence[BaseTool]) -> tuple[Agent, Task]:
-    """The agent and the task for one attempt."""
-    role = work.role
-    agent = Agent(
+def agent_of(
+    role: Role, llm: BridgedLLM, tools: Sequence[BaseTool], max_iterations: int, *, leads: bool = False
+) -> Agent:
+    """The agent for a role; who `leads` is told, besides, what CrewAI tells a crew's manager."""
+    goals, background = [*role.goals], [backstory(role)]
+    if leads:
+        goals.append(I18N_DEFAULT.retrieve(_MANAGER, "goal"))
+        background.append(I18N_DEFAULT.retrieve(_MANAGER, "backstory"))
+    return Agent(
         role=hidden(role.title),
-        goal=hidden("\n".join(role.goals)),
-        backstory=hidden(backstory(role)),
+        goal=hidden("\n".join(goals)),
+        backstory=hidden("\n".join(background)),
         llm=llm,
         tools=list(tools),
-        max_iter=work.max_iterations,
+        max_iter=max_iterations,
         max_retry_limit=0,  # retries happen in one place, and that is not here
-        allow_delegation=False,
+        allow_delegation=False,  # who may delegate has our tools for it
         verbose=False,
         executor_class=executor_class(),
     )
-    task = Task(
-        name=work.task.name,
-        description=hidden(work.task.description),
-        expected_output=hidden(expectation(work.task.expected_output, work.task.output_schema)),
-        agent=agent,
-    )
-    return agent, task
 
 
 def backstory(role: Role) -> str:

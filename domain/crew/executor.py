@@ -7,11 +7,14 @@ tools, parsing and recovery are CrewAI's; only who calls which step next is writ
 for) is never switched on by us.
 """
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, Self
 
 from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
 from crewai.agents.parser import AgentAction
 from crewai.utilities.agent_utils import has_reached_max_iterations
+from crewai.utilities.tool_result_artifacts import ToolResultArtifact, ToolResultArtifactStore
 from pydantic import BaseModel, model_validator
 
 from domain.errors import FailureCode, RunFailed
@@ -27,6 +30,7 @@ _STEPS: Final = (
     "finalize",
     "_setup_executor",
     "_flow_post_init",
+    "_prepare_tool_result_for_context",
 )
 
 
@@ -54,6 +58,11 @@ class DirectExecutor(AgentExecutor):
             BaseModel.__setattr__(self, name, value)
         else:
             object.__setattr__(self, name, value)
+
+    def _prepare_tool_result_for_context(self, execution_result: dict[str, Any]) -> str:
+        if self._tool_result_artifact_store is None:
+            self._tool_result_artifact_store = _NumberedResults()
+        return super()._prepare_tool_result_for_context(execution_result)
 
     def kickoff(self, *_: Any, **__: Any) -> None:
         """Run the steps until there is a final answer.
@@ -86,6 +95,31 @@ class DirectExecutor(AgentExecutor):
         elif route == "parser_error":
             self.recover_from_parser_error()
         return route in {"native_finished", "parsed", "tool_result_is_final"}
+
+
+class _NumberedResults(ToolResultArtifactStore):
+    """Long results that CrewAI puts aside, under names that a later run of the attempt gives them again.
+
+    With CrewAI's random names, the journal would know no call again that comes after such a result.
+    """
+
+    def __init__(self) -> None:
+        # The directory is made with the first result: most tasks have no long one.
+        self._is_made = False
+        self._count = 0
+
+    def store(self, content: str, estimated_token_count: int) -> ToolResultArtifact:
+        if not self._is_made:
+            super().__init__()
+            self._is_made = True
+        self._count += 1
+        name = f"tool-result-{self._count}"
+        artifact = super().store(content, estimated_token_count)
+        return replace(artifact, artifact_id=name, relative_path=Path(name, artifact.file_path.name))
+
+    def cleanup(self) -> None:
+        if self._is_made:
+            super().cleanup()
 
 
 def executor_class() -> type[AgentExecutor]:

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from domain.crew.session import current_session, to_json
 from domain.crew.texts import revealed
 from domain.model.tokens import estimated_tokens
-from domain.ports import ModelAnswer, ModelRequest, TaskWork
+from domain.ports import ModelAnswer, ModelRequest
 
 DEFAULT_CALL_SECONDS: Final = 300.0
 DEFAULT_CONTEXT_WINDOW: Final = 128_000
@@ -28,6 +28,8 @@ class BridgedLLM(BaseLLM):
     _supports_tools: bool = PrivateAttr(default=True)
     _context_window: int = PrivateAttr(default=DEFAULT_CONTEXT_WINDOW)
     _call_seconds: float = PrivateAttr(default=DEFAULT_CALL_SECONDS)
+    _output_schema: Mapping[str, Any] | None = PrivateAttr(default=None)
+    _uses_tools: bool = PrivateAttr(default=False)
 
     @classmethod
     def made(
@@ -38,13 +40,20 @@ class BridgedLLM(BaseLLM):
         supports_tools: bool,
         context_window: int | None,
         call_seconds: float = DEFAULT_CALL_SECONDS,
+        output_schema: Mapping[str, Any] | None = None,
+        uses_tools: bool = False,
     ) -> "BridgedLLM":
-        """The LLM for one task; `context_window` in tokens, None when it is not known; `call_seconds` per call."""
+        """The LLM for one agent; `context_window` in tokens, None when it is not known; `call_seconds` per call.
+
+        `output_schema` is what the agent's last answer has to hold, `uses_tools` whether it has tools at all.
+        """
         llm = cls(model=model)
         llm._parameters = dict(parameters)
         llm._supports_tools = supports_tools
         llm._context_window = context_window or DEFAULT_CONTEXT_WINDOW
         llm._call_seconds = call_seconds
+        llm._output_schema = output_schema
+        llm._uses_tools = uses_tools
         return llm
 
     def call(  # type: ignore[override] # the messages are typed by CrewAI's own TypedDict
@@ -64,7 +73,7 @@ class BridgedLLM(BaseLLM):
             tools or None,
             self._with_stop(),
             self._call_seconds,
-            output_schema=_schema_for(session.work, tools, from_task),
+            output_schema=self._schema_for(tools, from_task),
         )
         return _for_crewai(session.ask(request))
 
@@ -93,18 +102,17 @@ class BridgedLLM(BaseLLM):
         texts = messages if isinstance(messages, str) else to_json(messages)
         return estimated_tokens(texts) + (estimated_tokens(to_json(tools)) if tools else 0)
 
+    def _schema_for(self, tools: Any, task: Any) -> Mapping[str, Any] | None:
+        """What this call's text has to hold: the schema, where the text can be the agent's last answer.
+
+        It cannot be without a task (summaries), nor where tools are used by text: "Thought: … Action: …" is no JSON.
+        """
+        is_last = task is not None and (bool(tools) or not self._uses_tools)
+        return self._output_schema if is_last else None
+
     def _with_stop(self) -> dict[str, Any]:
         stop = [*_listed(self._parameters.get("stop")), *(() if self._supports_tools else self.stop_sequences)]
         return {**self._parameters, "stop": stop} if stop else self._parameters
-
-
-def _schema_for(work: TaskWork, tools: Any, task: Any) -> Mapping[str, Any] | None:
-    """What this call's text has to hold: the task's schema, where the text can be the task's output.
-
-    It cannot be without a task (summaries), nor where tools are used by text: "Thought: … Action: …" is no JSON.
-    """
-    is_final = task is not None and (bool(tools) or not work.tools)
-    return work.task.output_schema if is_final else None
 
 
 def _listed(stop: Any) -> list[str]:

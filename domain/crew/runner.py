@@ -1,24 +1,25 @@
 """Carries out tasks with CrewAI: each in a thread of our own pool, with its model calls on the worker's loop."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any, Final
 
-from domain.crew.assembly import assemble, parameters
-from domain.crew.llm import DEFAULT_CALL_SECONDS, BridgedLLM
-from domain.crew.models import context_window
+from domain.crew.hierarchy import performer_for
+from domain.crew.judging import PARAMETERS, guarded
+from domain.crew.llm import DEFAULT_CALL_SECONDS
 from domain.crew.outputs import bare
-from domain.crew.session import TaskSession, WorkAbandoned
-from domain.crew.texts import hidden
-from domain.crew.tools import ToolSettings, build_tools
+from domain.crew.performing import Means, Performer, context_of
+from domain.crew.session import TaskSession, WorkAbandoned, WorkStopped, failure_of
+from domain.crew.tools import ToolSettings
 from domain.crew.tuning import tune
 from domain.errors import FailureCode, RunFailed, Unavailable
 from domain.model.identity import ToolId
 from domain.model.output_schema import problem_of
-from domain.model.tool import ToolKind
-from domain.ports import ModelGateway, RunSink, TaskWork, ToolSecret, ToolSecrets
+from domain.model.tool import Tool, ToolKind
+from domain.ports import ModelGateway, ModelRequest, RunSink, TaskWork, ToolSecret, ToolSecrets
 
 THREADS: Final = 16
 CLOSING_SECONDS: Final = 0.25
@@ -28,7 +29,8 @@ CLOSING_SECONDS: Final = 0.25
 class CrewTaskRunner:
     """The TaskRunner port. Make it on the loop on which the gateway's calls are to run.
 
-    `call_seconds` is the longest that one model call may take. Without `secrets`, tools are used without credentials.
+    A task takes one of the `threads` as long as it lasts; what comes when they are all taken, waits. `call_seconds` is
+    the longest that one model call may take. Without `secrets`, tools are used without credentials.
     """
 
     def __init__(
@@ -44,8 +46,7 @@ class CrewTaskRunner:
         tune()
         self._gateway = gateway
         self._loop = loop
-        self._tools = tools or ToolSettings()
-        self._call_seconds = call_seconds
+        self._means = Means(tools or ToolSettings(), call_seconds)
         self._secrets = secrets
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="crew")
 
@@ -53,7 +54,10 @@ class CrewTaskRunner:
         """The output of the task, as `TaskRunner.run` says; `work.timeout_seconds` includes waiting for a thread.
 
         Raises:
-            RunFailed: with TASK_TIMEOUT, MAX_ITERATIONS, OUTPUT_INVALID, a MODEL_… or a TOOL_… code, or INTERNAL.
+            RunFailed: with TASK_TIMEOUT, MAX_ITERATIONS, OUTPUT_INVALID, GUARDRAIL_FAILED, BUDGET_EXCEEDED, a MODEL_…
+                or a TOOL_… code, or INTERNAL.
+            Paused, AnswerAwaited: as `TaskRunner.run` says.
+            NotRecorded: a call of a tool that must not be made twice could not be put down before it.
         """
         session = TaskSession(work, sink, self._gateway, self._loop)
         try:
@@ -72,12 +76,23 @@ class CrewTaskRunner:
             # A call was closed, but not by `_end`: nobody cancelled this coroutine, so it must not look as if.
             raise RunFailed(FailureCode.MODEL_UNAVAILABLE, "A model call was cut off.", retryable=True) from None
 
+    async def evaluate(self, work: TaskWork, prompt: str, schema: Mapping[str, Any], sink: RunSink) -> str:
+        """One answer to the prompt, without an agent: JSON that holds the schema.
+
+        Raises:
+            RunFailed: with BUDGET_EXCEEDED or a MODEL_… code.
+            Paused: as `TaskRunner.evaluate` says.
+        """
+        messages = [{"role": "user", "content": prompt}]
+        request = ModelRequest(work.model, messages, None, PARAMETERS, self._means.call_seconds, output_schema=schema)
+        return (await self._gateway.call(work, request, sink)).text
+
     def close(self, *, wait: bool = False) -> None:
         """Take no more tasks; those that run are waited for only on request, which blocks."""
         self._threads.shutdown(wait=wait, cancel_futures=True)
 
     async def _secrets_for(self, work: TaskWork) -> Mapping[ToolId, ToolSecret]:
-        servers = [tool.id for tool in work.tools if tool.kind is ToolKind.MCP_SERVER]
+        servers = [tool.id for tool in _tools_of(work) if tool.kind is ToolKind.MCP_SERVER]
         if self._secrets is None or not servers:
             return {}
         try:
@@ -91,24 +106,29 @@ class CrewTaskRunner:
                 return self._output(session)
         except RunFailed:
             raise
+        except WorkStopped as stopped:
+            raise stopped.reason from stopped
         except Exception as error:
             raise failure_of(error) from error
 
     def _output(self, session: TaskSession) -> str:
-        work = session.work
         session.check()
-        model = work.route.first.model
-        llm = BridgedLLM.made(
-            work.model,
-            parameters(work.role),
-            supports_tools=model.supports_tools,
-            context_window=model.context_window or context_window(work.model),
-            call_seconds=self._call_seconds,
-        )
-        tools = build_tools(work.tools, self._tools, session)
-        agent, task = assemble(work, llm, tools)
-        output: Any = task.execute_sync(agent=agent, context=hidden(work.context) or None).raw
-        return _checked(str(output), work.task.output_schema)
+        performer = _Checked(performer_for(session, self._means))
+        return guarded(performer, self._means, context_of(session.work))
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A performer whose results hold the task's schema."""
+
+    inner: Performer
+
+    @property
+    def session(self) -> TaskSession:
+        return self.inner.session
+
+    def perform(self, context: str) -> str:
+        return _checked(self.inner.perform(context), self.session.work.task.output_schema)
 
 
 def _checked(output: str, schema: dict[str, Any] | None) -> str:
@@ -123,16 +143,14 @@ def _checked(output: str, schema: dict[str, Any] | None) -> str:
     return output
 
 
+def _tools_of(work: TaskWork) -> Iterator[Tool]:
+    """Of all roles that may take part."""
+    yield from work.tools
+    if work.hierarchy:
+        for colleague in (work.hierarchy.manager, *work.hierarchy.colleagues):
+            yield from colleague.tools
+
+
 async def _end(session: TaskSession) -> None:
     session.abandon()
     await session.closed(CLOSING_SECONDS)
-
-
-def failure_of(error: BaseException) -> RunFailed:
-    """The RunFailed that an error of CrewAI stands for: the one inside of it, or INTERNAL without its text."""
-    current: BaseException | None = error
-    while current is not None:
-        if isinstance(current, RunFailed):
-            return current
-        current = current.__cause__
-    return RunFailed(FailureCode.INTERNAL, f"The task failed unexpectedly ({type(error).__name__}).")

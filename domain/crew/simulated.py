@@ -12,7 +12,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -108,7 +108,7 @@ def _answer_to(call: dict[str, Any]) -> _Answer:
     _price_at_zero(call["model"])
     messages: list[Message] = call["messages"]
     tools = (call.get("optional_params") or {}).get("tools") or ()
-    tool_call = _calculation(messages, tools)
+    tool_call = _tool_call(messages, tools)
     schema = _schema_of(call)
     content = "" if tool_call else compose_answer(messages) if schema is None else json.dumps(example_of(schema))
     written = json.dumps(tool_call) if tool_call else content
@@ -307,19 +307,42 @@ def _chosen(options: Sequence[str], seed: str) -> str:
     return options[zlib.crc32(seed.encode("utf-8", "replace")) % len(options)]  # hash() differs in each process
 
 
-# A tool call, so that a demo can show one: a role with a calculator and a calculation in its task.
+# A tool call, so that a demo can show one: a role with a calculator and a calculation in its task, or a manager with
+# a coworker.
 
 _ARITHMETIC = re.compile(r"\d+(?:\.\d+)?(?:\s+[-+*/]\s+\d+(?:\.\d+)?)+")  # blanks, or a date would be one
+_COWORKER = re.compile(r"The coworkers:\n- (.+?): ")
 
 
-def _calculation(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """A call of the tool "calculator", if it is offered, was not called yet and the task has something for it."""
-    parameter = next((_first_parameter(tool) for tool in tools if _name_of(tool) == "calculator"), None)
-    expression = _ARITHMETIC.search(_read(messages).task)
-    if parameter is None or expression is None or any(message.get("role") == "tool" for message in messages):
+def _tool_call(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first call that makes sense with the tools that are offered; only one in a conversation."""
+    if any(message.get("role") == "tool" for message in messages):
         return None
-    arguments = json.dumps({parameter: expression[0]})
-    return {"id": "call_simulated", "type": "function", "function": {"name": "calculator", "arguments": arguments}}
+    offered = {_name_of(tool): tool for tool in tools}
+    task = _read(messages).task
+    return _calculation(offered, task) or _delegation(offered, task)
+
+
+def _calculation(offered: Mapping[str, dict[str, Any]], task: str) -> dict[str, Any] | None:
+    parameter = _first_parameter(offered.get("calculator", {}))
+    expression = _ARITHMETIC.search(task)
+    if parameter is None or expression is None:
+        return None
+    return _called("calculator", {parameter: expression[0]})
+
+
+def _delegation(offered: Mapping[str, dict[str, Any]], task: str) -> dict[str, Any] | None:
+    """All of the task, to the first coworker."""
+    name = "delegate_work_to_coworker"
+    coworker = _after(_COWORKER, str(offered.get(name, {}).get("function", {}).get("description", "")))
+    if not coworker:
+        return None
+    return _called(name, {"task": task.strip(), "context": "This is all that is known.", "coworker": coworker})
+
+
+def _called(name: str, arguments: dict[str, str]) -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    return {"id": "call_simulated", "type": "function", "function": function}
 
 
 def _name_of(tool: dict[str, Any]) -> str:

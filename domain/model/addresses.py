@@ -1,7 +1,8 @@
 """Addresses of the network: which belong to the public internet, and which private ones the operator allows."""
 
 import ipaddress
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,6 +43,21 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return None
 
 
+class HostRefused(Exception):
+    """The host leads to a private network, and is none of those that the operator allows. Fit for a user."""
+
+    def __init__(self, host: str) -> None:
+        allows = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
+        super().__init__(f"the host {host[:100]} is not on the public internet; {allows}.")
+
+
+def resolved(host: str, port: int) -> Sequence[Address]:
+    """What the name stands for now, at least one address; blocks meanwhile. Raises OSError, UnicodeError."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # A scope id ("fe80::1%eth0") marks a link-local address; without it, a check sees just that.
+    return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
+
+
 class PrivateHosts:
     """The hosts in private networks that may be reached all the same.
 
@@ -56,15 +72,37 @@ class PrivateHosts:
         """Whether this host, a name or an address, is one of them."""
         return not self._allowed.isdisjoint({(host, None), (host, port)})
 
+    def checked_address(self, host: str, port: int) -> Address:
+        """An address of the host to connect to; blocks while the name is resolved.
+
+        Whoever connects by name instead resolves it again, and the second answer may be another one.
+
+        Raises:
+            HostRefused: one of its addresses is private.
+            OSError: the name does not resolve; UnicodeError where it is none.
+        """
+        found = resolved(host, port)
+        for address in found:
+            if not (is_public(address) or self.allow(host, port) or self.allow(str(address), port)):
+                raise HostRefused(host)
+        return found[0]
+
     def may_reach(self, url: str) -> bool:
         """False for a URL whose text alone tells that it leads to a private network, and to none of these hosts.
 
         Names are not resolved: what they lead to is seen only where something connects to them.
         """
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        host, port = _end_of(url)
         return not _is_private(host) or self.allow(host, port)
+
+    def may_reach_plainly(self, url: str) -> bool:
+        """Whether the URL's host is one of these by name: what goes there need not be encrypted."""
+        return self.allow(*_end_of(url))
+
+
+def _end_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return (parts.hostname or "").rstrip("."), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def _is_private(host: str) -> bool:

@@ -19,6 +19,13 @@ TaskExecutionId = NewType("TaskExecutionId", UUID)
 LedgerEntryId = NewType("LedgerEntryId", UUID)
 ModelId = NewType("ModelId", UUID)
 CredentialId = NewType("CredentialId", UUID)
+AdmissionId = NewType("AdmissionId", UUID)
+ApprovalId = NewType("ApprovalId", UUID)
+ScheduleId = NewType("ScheduleId", UUID)
+FireId = NewType("FireId", UUID)
+WebhookId = NewType("WebhookId", UUID)
+WebhookSecretId = NewType("WebhookSecretId", UUID)
+WebhookDeliveryId = NewType("WebhookDeliveryId", UUID)
 
 DEFAULT_TENANT = TenantId(UUID(int=1))
 """The one tenant there is until principals exist; made by the first migration."""

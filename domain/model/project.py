@@ -4,18 +4,36 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from domain.model.admission import MAX_PARALLEL_EXECUTIONS_CAP
 from domain.model.identity import PrincipalId, ProjectId, TenantId, new_id, utc_now
 from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
+
+MAX_RETENTION_DAYS = 36_500
+"""A hundred years."""
 
 
 @dataclass(slots=True)
 class Tenant:
-    """The isolation boundary: everything else belongs to exactly one. Budgets are dollars per calendar month (UTC)."""
+    """The isolation boundary: everything else belongs to exactly one. Budgets are dollars per calendar month (UTC).
+
+    `max_parallel_executions` limits how many of its executions have a place on a worker at once; None: no limit.
+    `retention_days` is how long an execution is kept behind its end; None: as long as the deployment says.
+    """
 
     id: TenantId
     name: str
     created_at: datetime = field(default_factory=utc_now)
     monthly_budget: Decimal | None = None
+    max_parallel_executions: int | None = None
+    retention_days: int | None = None
+
+    def check_limits(self) -> None:
+        """Hold the rules of what a tenant decides about itself; raises Invalid with every broken one."""
+        rules = Rules()
+        rules.money(self.monthly_budget, MAX_BUDGET, MONEY_DIGITS, "monthlyBudget")
+        rules.between(self.max_parallel_executions, 1, MAX_PARALLEL_EXECUTIONS_CAP, "maxParallelExecutions")
+        rules.between(self.retention_days, 1, MAX_RETENTION_DAYS, "retentionDays")
+        rules.hold()
 
 
 @dataclass(slots=True)
@@ -26,6 +44,7 @@ class Project:
     name: str
     description: str = ""
     monthly_budget: Decimal | None = None
+    max_parallel_executions: int | None = None
     id: ProjectId = field(default_factory=lambda: ProjectId(new_id()))
     version: int = 1
     created_at: datetime = field(default_factory=utc_now)
@@ -39,4 +58,5 @@ class Project:
         rules.name(self.name, "name")
         rules.text(self.description, "description")
         rules.money(self.monthly_budget, MAX_BUDGET, MONEY_DIGITS, "monthlyBudget")
+        rules.between(self.max_parallel_executions, 1, MAX_PARALLEL_EXECUTIONS_CAP, "maxParallelExecutions")
         rules.hold()

@@ -15,6 +15,7 @@ from domain.model.rules import Rules
 
 DEFAULT_TEMPERATURE = 0.7
 MAX_TOKENS_CAP = 1_000_000
+MAX_TASKS_CAP = 100
 MODEL_PARAMETERS = frozenset({"top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "reasoning_effort"})
 """What a role may pass on to its model; addresses and keys are not among it."""
 
@@ -61,7 +62,11 @@ class Delegation:
 
 @dataclass(slots=True)
 class Role:
-    """One agent of a team. `model` None means: routed."""
+    """One agent of a team. `model` None means: routed.
+
+    `max_tasks` is the most tasks that it is given in one execution, `max_parallel_tasks` the most that it does at once
+    there, None: no limit of its own. `can_ask`: it may ask a human while it works.
+    """
 
     tenant_id: TenantId
     team_id: TeamId
@@ -80,6 +85,9 @@ class Role:
     is_delegation_allowed: bool = False
     delegates_to: DelegatesTo = DelegatesTo.SUBORDINATES
     delegation_kinds: list[str] = field(default_factory=list)
+    max_tasks: int | None = None
+    max_parallel_tasks: int | None = None
+    can_ask: bool = False
     is_active: bool = True
     position: int = 0
     id: RoleId = field(default_factory=lambda: RoleId(new_id()))
@@ -110,14 +118,17 @@ class Role:
         rules.texts(self.delegation_kinds, "delegation", "taskKinds")
         rules.between(self.temperature, 0, 2, "temperature")
         rules.between(self.max_tokens, 1, MAX_TOKENS_CAP, "maxTokens")
+        rules.between(self.max_tasks, 1, MAX_TASKS_CAP, "maxTasks")
+        rules.between(self.max_parallel_tasks, 1, MAX_TASKS_CAP, "maxParallelTasks")
         rules.document(self.model_parameters, "modelParameters")
         for name in sorted(self.model_parameters.keys() - MODEL_PARAMETERS):
             rules.refuse("This parameter is not allowed.", "modelParameters", name)
-        _check_model(rules, self.model)
+        check_model(rules, self.model)
         rules.hold()
 
 
-def _check_model(rules: Rules, model: str | None) -> None:
+def check_model(rules: Rules, model: str | None) -> None:
+    """Hold the rules of a model that a role, or a task of an execution, names; None is fine."""
     if model is None:
         return
     if not is_model_name(model):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.model.role import Role
+from domain.model.texts import shown
 
 INPUTS = ("project_name", "project_description", "timeline", "budget", "target_audience", "requirements")
 ABSENT = "to be determined"
@@ -51,12 +52,16 @@ _KINDS = (
 def written_for(role: Role, inputs: dict[str, Any]) -> WrittenTask:
     """The task of a role; an input that is absent reads "to be determined"."""
     kind = _kind_of(role)
-    facts = "\n".join(f"- {name.replace('_', ' ')}: {inputs.get(name) or ABSENT}" for name in INPUTS)
+    facts = "\n".join(f"- {name.replace('_', ' ')}: {_given(inputs.get(name))}" for name in INPUTS)
     return WrittenTask(
         name=f"{role.title}: {kind.name}",
         description=f"{kind.order}\n\nThe project:\n{facts}",
         expected_output=kind.expected_output,
     )
+
+
+def _given(value: Any) -> str:
+    return ABSENT if value is None else shown(value) or ABSENT
 
 
 def _kind_of(role: Role) -> _Kind:

@@ -91,7 +91,8 @@ def complexity_of(factors: Sequence[ComplexityFactor]) -> Complexity:
 class Demand:
     """What is wanted of a model. `pinned` is the name that a role gives; `output_tokens` the cap of one answer.
 
-    `pinned_by` says in a reason who pinned it.
+    `pinned_by` says in a reason who pinned it. `wants_best`: the PREMIUM tier, however simple the work is; an
+    evaluator, and what it sent back, ask for it.
     """
 
     preference: QualityPreference
@@ -101,6 +102,7 @@ class Demand:
     needs_tools: bool = False
     prompt_tokens: int = 0
     output_tokens: int = 4096
+    wants_best: bool = False
 
     @property
     def complexity(self) -> Complexity:
@@ -108,7 +110,7 @@ class Demand:
 
     @property
     def tier(self) -> Tier:
-        return TIERS[self.preference, self.complexity]
+        return Tier.PREMIUM if self.wants_best else TIERS[self.preference, self.complexity]
 
 
 def demand_of(
@@ -354,6 +356,8 @@ def _place(offer: Offer, demand: Demand) -> tuple[Decimal, int, str]:
 
 def _reason(tier: Tier, demand: Demand) -> str:
     why = f"{demand.preference.value} and {demand.complexity.value} ask for {demand.tier.value}"
+    if demand.wants_best:
+        why = f"Refinement asks for {demand.tier.value}"
     if tier is demand.tier:
         return f"{why}."
     return f"{why}; no usable model there, {tier.value} is the nearest tier that has one."

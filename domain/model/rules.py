@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from domain.errors import Invalid, Problem
+from domain.model.texts import digits_of
 
 MAX_NAME = 200
 MAX_TEXT = 20_000
@@ -46,9 +47,16 @@ class Rules:
         self.problems.append(Problem(message, (*self.under, *path)))
 
     def name(self, value: str, *path: str) -> None:
-        self.require(value.strip(), "A name is required.", *path)
+        self._label("name", value, *path)
+
+    def key(self, value: str, *path: str) -> None:
+        """An idempotency key: bounded as a name is."""
+        self._label("key", value, *path)
+
+    def _label(self, what: str, value: str, *path: str) -> None:
+        self.require(value.strip(), f"A {what} is required.", *path)
         self.require(len(value) <= MAX_NAME, f"At most {MAX_NAME} characters.", *path)
-        self.require(not _CONTROL.search(value), "Control characters are not allowed in a name.", *path)
+        self.require(not _CONTROL.search(value), f"Control characters are not allowed in a {what}.", *path)
 
     def text(self, value: str | None, *path: str) -> None:
         self.require(len(value or "") <= MAX_TEXT, f"At most {MAX_TEXT} characters.", *path)
@@ -63,7 +71,7 @@ class Rules:
 
     def between(self, value: float | None, low: float, high: float, *path: str) -> None:
         inside = value is None or low <= value <= high
-        self.require(inside, f"Must be between {low} and {high}.", *path)
+        self.require(inside, f"Must be between {digits_of(low)} and {digits_of(high)}.", *path)
 
     def money(self, value: Decimal | None, high: int, digits: int, *path: str) -> None:
         """An exact amount from 0 to `high` with at most so many decimal digits."""

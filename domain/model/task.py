@@ -10,11 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from domain.errors import DependencyCycle
+from domain.model.approval import APPROVAL_TIMEOUT_CAP_SECONDS, ApprovalDefault, ApprovalRule
 from domain.model.graph import find_cycle
 from domain.model.identity import PrincipalId, RoleId, TaskId, TeamId, TenantId, new_id, utc_now
 from domain.model.output_schema import check_schema
 from domain.model.routing import QualityPreference
 from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
+from domain.model.texts import shown
 
 MAX_ATTEMPTS = 2
 MAX_ATTEMPTS_CAP = 10
@@ -30,7 +32,9 @@ class Task:
     """A unit of work. `role_id` None means: matched by skill when it runs.
 
     `max_budget` is the most dollars that the task may spend in one execution, None: no limit of its own.
-    `quality_preference` None takes the execution's. `output_schema` is the JSON Schema that the output has to hold.
+    `quality_preference` None takes the execution's. `output_schema` is the JSON Schema that the output has to hold,
+    `guardrail` says in words what a model has to find true of it. The approval fields say whether a human has to agree,
+    who, and what happens when nobody does in time (None: it waits for ever); a question of the role goes the same way.
     """
 
     tenant_id: TenantId
@@ -46,6 +50,11 @@ class Task:
     max_budget: Decimal | None = None
     quality_preference: QualityPreference | None = None
     output_schema: dict[str, Any] | None = None
+    guardrail: str | None = None
+    is_approval_required: bool = False
+    approval_assignee: str | None = None
+    approval_timeout_seconds: float | None = None
+    approval_default: ApprovalDefault = ApprovalDefault.REJECT
     position: int = 0
     id: TaskId = field(default_factory=lambda: TaskId(new_id()))
     version: int = 1
@@ -53,6 +62,12 @@ class Task:
     updated_at: datetime = field(default_factory=utc_now)
     created_by: PrincipalId | None = None
     archived_at: datetime | None = None
+
+    @property
+    def approval(self) -> ApprovalRule:
+        return ApprovalRule(
+            self.is_approval_required, self.approval_assignee, self.approval_timeout_seconds, self.approval_default
+        )
 
     def check(self) -> None:
         """Hold the rules of a task; raises Invalid with every broken one."""
@@ -69,6 +84,10 @@ class Task:
         rules.money(self.max_budget, MAX_BUDGET, MONEY_DIGITS, "maxBudget")
         if self.output_schema is not None:
             check_schema(rules, self.output_schema, "outputSchema")
+        rules.text(self.guardrail, "guardrail")
+        if self.approval_assignee is not None:
+            rules.name(self.approval_assignee, "approval", "assignee")
+        rules.between(self.approval_timeout_seconds, 1, APPROVAL_TIMEOUT_CAP_SECONDS, "approval", "timeoutSeconds")
         rules.hold()
 
 
@@ -88,11 +107,14 @@ def placeholders(texts: Iterable[str]) -> list[str]:
 
 
 def fill(text: str, inputs: dict[str, Any]) -> str:
-    """The text with every placeholder that has an input replaced; the others stay as they are."""
+    """The text with every placeholder that has an input replaced; the others stay as they are.
+
+    What is no string appears as JSON. Null is no input.
+    """
 
     def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return str(inputs[name]) if name in inputs else match.group(0)
+        given = inputs.get(match.group(1))
+        return match.group(0) if given is None else shown(given)
 
     return _PLACEHOLDER.sub(value, text)
 
@@ -100,8 +122,8 @@ def fill(text: str, inputs: dict[str, Any]) -> str:
 def filled_length(text: str, inputs: dict[str, Any]) -> int:
     """The length of `fill(text, inputs)`, without making it."""
     counts = Counter(_PLACEHOLDER.findall(text))
-    more = (count * (len(str(inputs[name])) - len(name) - 2) for name, count in counts.items() if name in inputs)
-    return len(text) + sum(more)
+    given = ((name, count, inputs[name]) for name, count in counts.items() if inputs.get(name) is not None)
+    return len(text) + sum(count * (len(shown(value)) - len(name) - 2) for name, count, value in given)
 
 
 def check_dependencies(tasks: Sequence[Task], dependencies: Sequence[TaskDependency]) -> None:

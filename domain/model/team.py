@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
+from domain.model.execution import MAX_PARALLEL_TASKS, MAX_PARALLEL_TASKS_CAP
 from domain.model.identity import (
     PrincipalId,
     ProjectId,
@@ -33,6 +34,23 @@ class Process(Enum):
     COLLABORATIVE = "COLLABORATIVE"
 
 
+class WhenBusy(Enum):
+    """What a kickoff does while an execution of the team is under way."""
+
+    QUEUE = "QUEUE"
+    REJECT = "REJECT"
+    PARALLEL = "PARALLEL"
+    REPLACE = "REPLACE"
+
+
+class Oversight(Enum):
+    """How closely the manager of a HIERARCHICAL team looks at the work."""
+
+    LIGHT = "LIGHT"
+    STANDARD = "STANDARD"
+    CLOSE = "CLOSE"
+
+
 class TeamStatus(Enum):
     """Whether an execution of the team is under way."""
 
@@ -47,6 +65,10 @@ class TeamSettings:
     max_iterations: int = MAX_ITERATIONS
     execution_timeout_seconds: float = EXECUTION_TIMEOUT_SECONDS
     task_timeout_seconds: float = TASK_TIMEOUT_SECONDS
+    max_parallel_tasks: int = MAX_PARALLEL_TASKS
+    when_busy: WhenBusy = WhenBusy.QUEUE
+    oversight: Oversight = Oversight.STANDARD
+    is_cached: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +88,10 @@ class Team:
     max_iterations: int = MAX_ITERATIONS
     execution_timeout_seconds: float = EXECUTION_TIMEOUT_SECONDS
     task_timeout_seconds: float = TASK_TIMEOUT_SECONDS
+    max_parallel_tasks: int = MAX_PARALLEL_TASKS
+    when_busy: WhenBusy = WhenBusy.QUEUE
+    oversight: Oversight = Oversight.STANDARD
+    is_cached: bool = False
     monthly_budget: Decimal | None = None
     revision_id: RevisionId | None = None
     id: TeamId = field(default_factory=lambda: TeamId(new_id()))
@@ -81,6 +107,10 @@ class Team:
             self.max_iterations,
             self.execution_timeout_seconds,
             self.task_timeout_seconds,
+            self.max_parallel_tasks,
+            self.when_busy,
+            self.oversight,
+            self.is_cached,
         )
 
     def check(self) -> None:
@@ -92,5 +122,6 @@ class Team:
         cap = EXECUTION_TIMEOUT_CAP_SECONDS
         rules.between(self.execution_timeout_seconds, 1, cap, "settings", "executionTimeoutSeconds")
         rules.between(self.task_timeout_seconds, 1, cap, "settings", "taskTimeoutSeconds")
+        rules.between(self.max_parallel_tasks, 1, MAX_PARALLEL_TASKS_CAP, "settings", "maxParallelTasks")
         rules.money(self.monthly_budget, MAX_BUDGET, MONEY_DIGITS, "monthlyBudget")
         rules.hold()

@@ -22,12 +22,18 @@ class ToolKind(Enum):
     CREWAI_TOOL = "CREWAI_TOOL"
 
 
+REPEATABLE = frozenset(ToolKind) - {ToolKind.MCP_SERVER, ToolKind.CREWAI_TOOL}
+"""Kinds that may be called once more without harm; of the others only who made the tool knows."""
+
 REQUIRED_CONFIGURATION = {ToolKind.MCP_SERVER: "url", ToolKind.CREWAI_TOOL: "class_name"}
 
 
 @dataclass(slots=True)
 class Tool:
-    """Something a role may use. `configuration` holds what its kind needs; never a secret."""
+    """Something a role may use. `configuration` holds what its kind needs; never a secret.
+
+    `is_idempotent`: calling it twice with the same arguments does no more than calling it once; None: as its kind.
+    """
 
     tenant_id: TenantId
     project_id: ProjectId
@@ -35,12 +41,18 @@ class Tool:
     kind: ToolKind
     description: str = ""
     configuration: dict[str, Any] = field(default_factory=dict)
+    is_idempotent: bool | None = None
     id: ToolId = field(default_factory=lambda: ToolId(new_id()))
     version: int = 1
     created_at: datetime = field(default_factory=utc_now)
     updated_at: datetime = field(default_factory=utc_now)
     created_by: PrincipalId | None = None
     archived_at: datetime | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a call that nobody knows the end of may simply be made again."""
+        return self.kind in REPEATABLE if self.is_idempotent is None else self.is_idempotent
 
     def check(self) -> None:
         """Hold the rules of a tool; raises Invalid with every broken one."""

@@ -17,12 +17,13 @@ from domain.model.identity import RoleId, TaskId, TeamId, TenantId, utc_now
 from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role, check_supervisors
+from domain.model.schedule import Schedule
 from domain.model.task import Task, check_dependencies
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import Repository, UnitOfWork, UnitsOfWork
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule)
 
 MAX_PARTS = 100
 """The most roles, and the most tasks, that a team may have: these lists are not paged."""
@@ -218,11 +219,23 @@ async def _settle_model(unit: UnitOfWork, model: Model, _links: Links) -> None:
         raise Invalid.at(f"A tenant has at most {MOST_ENTRIES} entries of its own: archive some.", "name")
 
 
+async def _enter_schedule(unit: UnitOfWork, schedule: Schedule, given: Given) -> None:
+    team = await unit.teams.get(schedule.team_id)
+    if team.archived_at and not schedule.archived_at:
+        raise Archived("Team")
+    schedule.set_clock(utc_now(), is_new=bool({"cron", "time_zone"} & set(given)))
+
+
+async def _settle_schedule(_unit: UnitOfWork, _schedule: Schedule, _links: Links) -> None:
+    """A schedule is in no revision: it does not change what runs, only when."""
+
+
 PROJECTS = Kind[Project](lambda unit: unit.projects, _enter_project, _settle_project)
 TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team, "projectId")
 ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role, "teamId")
 TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task, "teamId")
 TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool, "projectId")
+SCHEDULES = Kind[Schedule](lambda unit: unit.schedules, _enter_schedule, _settle_schedule, "teamId")
 
 
 def models_at(may_reach: Callable[[str], bool]) -> Kind[Model]:

@@ -1,43 +1,57 @@
-"""Use cases on executions: kick a team off, cancel."""
+"""Use cases on executions: kick a team off. What is under way is under `control` and `cancelling`."""
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
-from domain.errors import Archived, BudgetExceeded, Invalid, Unavailable, located
-from domain.events import ExecutionCancelled, ExecutionCancelRequested, ExecutionEvent, ExecutionQueued
-from domain.model.execution import Execution, ExecutionStatus
-from domain.model.identity import ExecutionId, PrincipalId, RevisionId, TeamId, TenantId, utc_now
+from domain.errors import Archived, BudgetExceeded, located
+from domain.events import ExecutionQueued
+from domain.model.admission import MAX_PRIORITY, PRIORITY, Admission
+from domain.model.brought_tasks import BroughtTask, with_tasks
+from domain.model.caching import LIFETIME, CacheMode, answered, digits, key_of, story_of
+from domain.model.execution import MAX_PARALLEL_TASKS_CAP, Execution, TaskExecution
+from domain.model.identity import PrincipalId, RevisionId, TeamId, TenantId, utc_now
+from domain.model.matching import needs_records
 from domain.model.planning import plan
+from domain.model.refinement import Refinement
 from domain.model.revision import TeamSnapshot, decode, encode
 from domain.model.routing import QualityPreference
 from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
-from domain.model.team import EXECUTION_TIMEOUT_CAP_SECONDS, MAX_ITERATIONS_CAP, Process, Team
-from domain.ports import COMMANDS, ExecutionQueue, Hints, UnitOfWork, UnitsOfWork, execution_topic, project_topic
+from domain.model.team import EXECUTION_TIMEOUT_CAP_SECONDS, MAX_ITERATIONS_CAP, Team, WhenBusy
+from domain.ports import WAITING, Hints, UnitOfWork, UnitsOfWork, project_topic
+from domain.services.busy_teams import make_way
+from domain.services.cancelling import cancel_topics
 
 
 @dataclass(frozen=True, slots=True)
 class KickoffRequest:
     """What a kickoff asks for; None takes the team's own setting. Durations in seconds.
 
-    Budgets are in dollars, of the whole execution and of each of its tasks; None: no limit of its own.
+    Budgets are in dollars, of the whole execution and of each of its tasks; None: no limit of its own. `tasks` take the
+    place of the team's own ones, unless there are none.
     """
 
     team_id: TeamId
     inputs: dict[str, Any]
+    tasks: Sequence[BroughtTask] = ()
     max_iterations: int | None = None
     execution_timeout_seconds: float | None = None
     task_timeout_seconds: float | None = None
     quality_preference: QualityPreference = QualityPreference.BALANCED
     max_budget: Decimal | None = None
     max_task_budget: Decimal | None = None
+    priority: int = PRIORITY
+    max_parallel_tasks: int | None = None
+    refinement: Refinement | None = None
+    when_busy: WhenBusy | None = None
+    cache: CacheMode | None = None
     idempotency_key: str | None = None
 
     def check(self) -> None:
+        """Raises Invalid with every broken rule; the tasks are checked with their team."""
         rules = Rules()
         rules.document(self.inputs, "inputs")
         rules.between(self.max_iterations, 1, MAX_ITERATIONS_CAP, "maxIterations")
@@ -45,9 +59,17 @@ class KickoffRequest:
         rules.between(self.task_timeout_seconds, 1, EXECUTION_TIMEOUT_CAP_SECONDS, "taskTimeoutSeconds")
         rules.money(self.max_budget, MAX_BUDGET, MONEY_DIGITS, "maxBudget")
         rules.money(self.max_task_budget, MAX_BUDGET, MONEY_DIGITS, "maxTaskBudget")
+        rules.between(self.priority, 0, MAX_PRIORITY, "priority")
+        rules.between(self.max_parallel_tasks, 1, MAX_PARALLEL_TASKS_CAP, "maxParallelTasks")
+        if self.refinement is not None:
+            self.refinement.check(rules)
         if self.idempotency_key is not None:
-            rules.name(self.idempotency_key, "idempotencyKey")
+            rules.key(self.idempotency_key, "idempotencyKey")
         rules.hold()
+
+    def cache_of(self, team: Team) -> CacheMode:
+        """What holds when nothing is asked for: what the team wants."""
+        return self.cache or (CacheMode.USE if team.is_cached else CacheMode.BYPASS)
 
     @property
     def fingerprint(self) -> str:
@@ -61,42 +83,52 @@ class KickoffRequest:
             self.task_timeout_seconds,
         ]
         # Only where it is asked for: a key that was claimed before an upgrade added these means the same after it.
-        chosen = (self.quality_preference.value, _digits(self.max_budget), _digits(self.max_task_budget))
+        chosen = (self.quality_preference.value, digits(self.max_budget), digits(self.max_task_budget))
         if chosen != (QualityPreference.BALANCED.value, None, None):
             asked += chosen
+        if self._later:
+            asked.append(self._later)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
-
-def _digits(amount: Decimal | None) -> str | None:
-    """An amount as one text, however it was written: 1.0 and 1.00 are the same."""
-    return None if amount is None else format(amount.normalize(), "f")
+    @property
+    def _later(self) -> dict[str, Any]:
+        """What is asked for of that which kickoffs could not ask for at first, by name."""
+        every = {
+            "tasks": [asdict(task) for task in self.tasks],
+            "priority": None if self.priority == PRIORITY else self.priority,
+            "max_parallel_tasks": self.max_parallel_tasks,
+            "refinement": self.refinement and asdict(self.refinement),
+            "when_busy": self.when_busy and self.when_busy.value,
+            "cache": self.cache and self.cache.value,
+        }
+        return {name: value for name, value in every.items() if value not in (None, [])}
 
 
 class KickoffTeam:
-    """Commits a QUEUED execution and hands it to the workers.
+    """Commits a QUEUED execution that waits for a place on a worker, and tells the workers.
 
-    A crash between the commit and the hand-over loses nothing: workers look for executions left QUEUED.
+    Where an earlier execution may answer, it commits a COMPLETED one with that answer: it starts nothing, so a busy
+    team does not mind, and it spends nothing, so no budget does.
     """
 
-    def __init__(self, units: UnitsOfWork, queue: ExecutionQueue, hints: Hints, warn: Callable[[str], None]) -> None:
+    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
         self.units = units
-        self.queue = queue
         self.hints = hints
-        self.warn = warn
 
     async def __call__(self, tenant_id: TenantId, request: KickoffRequest, by: PrincipalId | None = None) -> Execution:
         """The new execution, or the first one of the same idempotency key.
 
-        Raises NotFound, Archived, Invalid, BudgetExceeded, NoActiveRole, MissingInputs, IdempotencyConflict.
+        Raises NotFound, Archived, Invalid, TeamBusy, BudgetExceeded, NoActiveRole, TooManyTasks, DependencyCycle,
+        MissingInputs, IdempotencyConflict.
         """
         request.check()
         async with self.units(tenant_id) as unit:
             first = await self._first(unit, request)
             if first is not None:
                 return first
-            execution = await self._add(unit, request, by)
+            execution, topics = await self._add(unit, request, by)
             await unit.commit()
-        await self._hand_over(execution)
+        await self.hints.publish([project_topic(execution.project_id), *topics])
         return execution
 
     async def _first(self, unit: UnitOfWork, request: KickoffRequest) -> Execution | None:
@@ -105,20 +137,37 @@ class KickoffTeam:
         result = await unit.idempotency.claim(request.idempotency_key, request.fingerprint)
         return None if result is None else await unit.executions.get(result)
 
-    async def _add(self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None) -> Execution:
+    async def _add(
+        self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None
+    ) -> tuple[Execution, Sequence[str]]:
+        """The execution, and the topics of what else it touched."""
         with located("teamId"):
             team = await self._open_team(unit, request.team_id)
-            await _check_budgets(unit, team)
             revision_id, snapshot = await current_revision(unit, team)
             check_can_run(snapshot.team)  # the definition that will run: the team may have changed since it was read
             execution = _queued(snapshot.team, revision_id, request, by)
-            tasks = plan(snapshot, execution)
+            answer = await _answer(unit, execution, request.cache_of(snapshot.team))
+            topics: Sequence[str] = ()
+            if answer is None:
+                topics = await self._queue(unit, execution, snapshot, request)
+            else:
+                execution = await _complete(unit, execution, answer)
+        if request.idempotency_key is not None:
+            await unit.idempotency.keep_result(request.idempotency_key, execution.id)
+        return execution, topics
+
+    async def _queue(
+        self, unit: UnitOfWork, execution: Execution, snapshot: TeamSnapshot, request: KickoffRequest
+    ) -> Sequence[str]:
+        await _check_budgets(unit, snapshot.team)
+        tasks = await _planned(unit, snapshot, execution, request.tasks)
+        when_busy = request.when_busy or snapshot.team.when_busy
+        replaced = await make_way(unit, execution.team_id, when_busy)
         await unit.executions.add(execution, tasks)
         queued = ExecutionQueued(tenant_id=unit.tenant_id, execution_id=execution.id, task_count=len(tasks))
         await unit.executions.append_events([queued])
-        if request.idempotency_key is not None:
-            await unit.idempotency.keep_result(request.idempotency_key, execution.id)
-        return execution
+        await unit.executions.wait_for_place(admission_of(execution, replace(snapshot.team, when_busy=when_busy)))
+        return [WAITING, *{topic for other in replaced for topic in cancel_topics(other)}]
 
     async def _open_team(self, unit: UnitOfWork, team_id: TeamId) -> Team:
         team = await unit.teams.get(team_id)
@@ -127,12 +176,31 @@ class KickoffTeam:
             raise Archived("Project")
         return team
 
-    async def _hand_over(self, execution: Execution) -> None:
-        try:
-            await self.queue.enqueue(execution.tenant_id, execution.id)
-        except Unavailable as error:
-            self.warn(f"execution {execution.id} stays queued until a worker looks for it: {error}")
-        await self.hints.publish([project_topic(execution.project_id)])
+
+async def _answer(unit: UnitOfWork, execution: Execution, mode: CacheMode) -> Execution | None:
+    """The earlier execution whose result is that of the new one; None when it has to be run."""
+    if execution.cache_key is None or mode is not CacheMode.USE:
+        return None
+    return await unit.executions.find_answer(execution.cache_key, utc_now() - LIFETIME)
+
+
+async def _complete(unit: UnitOfWork, execution: Execution, answer: Execution) -> Execution:
+    """Add the execution with what the earlier one came to."""
+    done, tasks = answered(execution, answer, await unit.executions.tasks(answer.id), utc_now())
+    await unit.executions.add(done, tasks)
+    await unit.executions.append_events(story_of(done, tasks))
+    return done
+
+
+async def _planned(
+    unit: UnitOfWork, snapshot: TeamSnapshot, execution: Execution, brought: Sequence[BroughtTask]
+) -> list[TaskExecution]:
+    if brought:
+        snapshot = with_tasks(snapshot, brought)
+    is_matched = needs_records(snapshot.team, snapshot.roles, snapshot.tasks)
+    active = [role.id for role in snapshot.roles if role.is_active]
+    records = await unit.executions.records(active) if is_matched else None
+    return plan(snapshot, execution, records, is_brought=bool(brought))
 
 
 async def _check_budgets(unit: UnitOfWork, team: Team) -> None:
@@ -143,15 +211,21 @@ async def _check_budgets(unit: UnitOfWork, team: Team) -> None:
 
 
 def check_can_run(team: Team) -> None:
-    """Raises Archived, and Invalid for a process that cannot be run yet."""
+    """Raises Archived."""
     if team.archived_at:
         raise Archived("Team")
-    if team.process is not Process.SEQUENTIAL:
-        raise Invalid.at(f"A {team.process.value} team cannot be run yet: only SEQUENTIAL ones can.", "teamId")
+
+
+def admission_of(execution: Execution, team: Team) -> Admission:
+    """How the execution waits for a place."""
+    is_alone = team.when_busy is not WhenBusy.PARALLEL
+    return Admission(
+        execution.tenant_id, execution.id, execution.project_id, execution.team_id, execution.priority, is_alone
+    )
 
 
 def _queued(team: Team, revision_id: RevisionId, request: KickoffRequest, by: PrincipalId | None) -> Execution:
-    return Execution(
+    execution = Execution(
         tenant_id=team.tenant_id,
         project_id=team.project_id,
         team_id=team.id,
@@ -163,8 +237,14 @@ def _queued(team: Team, revision_id: RevisionId, request: KickoffRequest, by: Pr
         quality_preference=request.quality_preference,
         max_budget=request.max_budget,
         max_task_budget=request.max_task_budget,
+        priority=request.priority,
+        max_parallel_tasks=request.max_parallel_tasks or team.max_parallel_tasks,
+        refinement_passes=request.refinement.max_passes if request.refinement else None,
+        refinement_threshold=request.refinement.threshold if request.refinement else None,
         started_by=by,
     )
+    is_kept = request.cache_of(team) is not CacheMode.BYPASS
+    return replace(execution, cache_key=key_of(execution, request.tasks)) if is_kept else execution
 
 
 async def current_revision(unit: UnitOfWork, team: Team) -> tuple[RevisionId, TeamSnapshot]:
@@ -176,41 +256,3 @@ async def current_revision(unit: UnitOfWork, team: Team) -> tuple[RevisionId, Te
     await unit.definitions.lock(team.id)
     content, content_hash = encode(await unit.definitions.snapshot(team.id))
     return await unit.definitions.keep_revision(team.id, content, content_hash), decode(content)
-
-
-class CancelExecution:
-    """Asks an execution to stop. One that no worker has yet is CANCELLED at once, a running one CANCELLING."""
-
-    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
-        self.units = units
-        self.hints = hints
-
-    async def __call__(self, tenant_id: TenantId, identifier: UUID) -> Execution:
-        """The execution as it is now. Raises NotFound, InvalidTransition when it is stopping or over."""
-        with located("executionId"):
-            wanted = await self._cancel(tenant_id, ExecutionId(identifier))
-        await self.hints.publish([COMMANDS, execution_topic(wanted.id), project_topic(wanted.project_id)])
-        return wanted
-
-    async def _cancel(self, tenant_id: TenantId, identifier: ExecutionId) -> Execution:
-        async with self.units(tenant_id) as unit:
-            execution = await unit.executions.lock(identifier)
-            wanted, events = _cancelled(execution)
-            execution.check_move(wanted.status)
-            await unit.executions.save(wanted, execution.status)
-            if wanted.is_final:
-                await unit.executions.cancel_pending_tasks(execution.id)
-            await unit.executions.append_events(events)
-            await unit.commit()
-        return wanted
-
-
-def _cancelled(execution: Execution) -> tuple[Execution, list[ExecutionEvent]]:
-    """The execution after the request, and what happened to it."""
-    now = utc_now()
-    requested = ExecutionCancelRequested(tenant_id=execution.tenant_id, execution_id=execution.id)
-    if execution.status is not ExecutionStatus.QUEUED:
-        return replace(execution, status=ExecutionStatus.CANCELLING, cancel_requested_at=now), [requested]
-    wanted = replace(execution, status=ExecutionStatus.CANCELLED, cancel_requested_at=now, finished_at=now)
-    over = ExecutionCancelled(tenant_id=execution.tenant_id, execution_id=execution.id, completed_tasks=0)
-    return wanted, [requested, over]

@@ -57,7 +57,8 @@ class ExecutionFeeds:
     async def follow(self, tenant_id: TenantId, execution_id: ExecutionId, after: int) -> AsyncGenerator[Batch, None]:
         """What is stored behind `after`, then what happens, until the execution is over; nothing twice, no gap.
 
-        Ends at once when there is no such execution, or when it is over and has nothing behind `after`. While the
+        Ends at once when there is no such execution, or when it is over and has nothing behind `after`, as when it is
+        archived: then what is left of its events, mostly none, comes before the end. While the
         store does not answer it waits. Raises Invalid for a cursor that is ahead of the execution, and whatever the
         store raises for what it cannot read.
         """
@@ -139,14 +140,16 @@ class _Feed:
         return list(islice(self._ring, first, first + PAGE))
 
     async def check(self, cursor: int) -> None:
-        """Raises Invalid for a cursor that is ahead of the execution."""
-        if cursor and not await self._stored(cursor - 1, 1):
+        """Raises Invalid for a cursor that is ahead of the execution; what is archived had more than is stored now."""
+        if not cursor or await self._stored(cursor - 1, 1):
+            return
+        execution = await self._execution()
+        if execution is None or execution.archived_at is None:
             raise Invalid.at("This cursor is ahead of the execution.", "after")
 
     async def _ends_at(self, cursor: int) -> bool:
         """Whether nothing will come behind the cursor; else the ring begins there."""
-        found = await self._patiently(lambda: self._reader.by_ids(Execution, self.tenant_id, [self.execution_id]))
-        execution = found.get(self.execution_id)
+        execution = await self._execution()
         if execution is None:
             return True
         if execution.is_final:  # it may have ended between the two reads
@@ -154,6 +157,10 @@ class _Feed:
         if self._head is None:
             self._head = cursor
         return False
+
+    async def _execution(self) -> Execution | None:
+        found = await self._patiently(lambda: self._reader.by_ids(Execution, self.tenant_id, [self.execution_id]))
+        return found.get(self.execution_id)
 
     async def _read_on(self) -> None:
         if self._reading is None or self._reading.done():

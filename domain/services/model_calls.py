@@ -1,17 +1,19 @@
 """One HTTP attempt at a model call: its text goes out as events, and it is booked once, whatever becomes of it."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 from domain.errors import OwnershipLost, RunFailed
 from domain.events import ModelCalled, OutputStreamed, RoutingDecided
-from domain.model.identity import ProjectId, TaskExecutionId
+from domain.model.identity import LedgerEntryId, ProjectId, TaskExecutionId
+from domain.model.journal import CallKey, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.model.routing import Decision
-from domain.ports import ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, TaskWork
+from domain.model.texts import storable
+from domain.ports import ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, TaskWork, ToolRequest
 
 COALESCE_SECONDS = 0.05
 
@@ -25,6 +27,7 @@ class ModelCall:
     reservation: Reservation
     decision: Decision
     sink: RunSink
+    key: CallKey
     coalesce_seconds: float = COALESCE_SECONDS
 
     async def answer(self, client: ModelClient) -> ModelAnswer:
@@ -49,30 +52,70 @@ class ModelCall:
         except Exception as error:
             await self._settle(booking, CallOutcome.FAILED, booking.spent(), type(error).__name__)
             raise
+        _clean(answer)
         await self._settle(booking, CallOutcome.SUCCEEDED, answer, None)
         return answer
 
     async def _settle(self, booking: "_Booking", outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> None:
         try:
-            await self.sink.settle(*booking.closed(outcome, answer, error))
+            entry, event = booking.closed(outcome, answer, error)
+            finished = self._finished(answer, entry.id) if outcome is CallOutcome.SUCCEEDED else None
+            await self.sink.settle(entry, event, finished)
         except OwnershipLost:
             # The entry is booked; the run that it was made for goes on elsewhere, and this one is being stopped.
             raise asyncio.CancelledError from None
 
+    def _finished(self, answer: ModelAnswer, booked: LedgerEntryId) -> JournalEntry:
+        owner, key = self.work.ownership, self.key
+        return JournalEntry(
+            owner.tenant_id,
+            owner.execution_id,
+            self.work.task_execution_id,
+            self.work.task.attempts,
+            key.kind,
+            key.request_hash,
+            key.occurrence,
+            self.reservation.call,
+            document_of(answer),
+            booked,
+        )
+
     @property
     def envelope(self) -> dict[str, Any]:
         """Whose its events are."""
-        return {
-            "tenant_id": self.work.ownership.tenant_id,
-            "execution_id": self.work.ownership.execution_id,
-            "task_execution_id": self.work.task_execution_id,
-            "role_id": self.work.role_id,
-        }
+        return whose(self.work)
 
     @property
     def numbers(self) -> dict[str, Any]:
         """Which attempt at which call of the task's attempt."""
         return {"call": self.reservation.call, "call_attempt": self.reservation.call_attempt}
+
+
+def _clean(answer: ModelAnswer) -> None:
+    """What cannot be stored is taken out before the role sees it: the journal must have what the role has read."""
+    answer.text = storable(answer.text)
+    answer.tool_requests = [replace(wish, arguments=storable(wish.arguments)) for wish in answer.tool_requests]
+
+
+def whose(work: TaskWork) -> dict[str, Any]:
+    """The envelope of the events of this work."""
+    return {
+        "tenant_id": work.ownership.tenant_id,
+        "execution_id": work.ownership.execution_id,
+        "task_execution_id": work.task_execution_id,
+        "role_id": work.role_id,
+    }
+
+
+def document_of(answer: ModelAnswer) -> dict[str, Any]:
+    """What the journal keeps of an answer: what the role has read. What it cost is on the ledger."""
+    wishes = [{"id": wish.id, "name": wish.name, "arguments": wish.arguments} for wish in answer.tool_requests]
+    return {"text": answer.text, "tool_requests": wishes}
+
+
+def answer_from(document: Mapping[str, Any]) -> ModelAnswer:
+    """The answer that was kept; it costs nothing again."""
+    return ModelAnswer(document["text"], [ToolRequest(**wish) for wish in document["tool_requests"]])
 
 
 class _Booking:

@@ -1,5 +1,7 @@
 """The one way to a model: routed, reserved in every budget, tried and tried elsewhere, each HTTP attempt booked.
 
+What an earlier run of the same attempt has paid for is answered from its journal.
+
 Nothing else retries: LiteLLM, the SDKs and CrewAI are told not to, for a retry that nobody sees is a bill that nobody
 expects. The order is that of the work's route: the same model again after a pause, then the next of its tier, then
 the next tier.
@@ -7,16 +9,19 @@ the next tier.
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Never
+from typing import Any, Never
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from domain.errors import FailureCode, RunFailed, Unavailable
+from domain.errors import FailureCode, Paused, RunFailed, Unavailable
+from domain.events import CallReplayed
 from domain.model.budget import BudgetScope, Limits, Shortfall
 from domain.model.identity import LedgerEntryId, new_id
+from domain.model.journal import CallKey, CallKind, JournalEntry
 from domain.model.routing import Choice, Decision
 from domain.ports import (
     CallBudgets,
@@ -29,11 +34,12 @@ from domain.ports import (
     TaskWork,
     Verdict,
 )
-from domain.services.model_calls import COALESCE_SECONDS, ModelCall
+from domain.services.model_calls import COALESCE_SECONDS, ModelCall, answer_from, whose
 
 _STORE_PAUSE = 0.5
 _SPREAD = 0.05
 _INVALID = FailureCode.MODEL_ANSWER_INVALID
+_REPAIR = "{} Answer once more, with nothing but JSON that holds the schema."
 
 _log = structlog.get_logger(__name__)
 
@@ -78,17 +84,35 @@ class RoutedGateway:
         task.add_done_callback(self._releasing.discard)
 
     async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
-        """An answer to the request from the first model of the work's route that gives one.
+        """An answer to the request from the first model of the work's route that gives one, or from the journal.
 
         Raises:
+            Paused: the work is to pause, and the journal has no answer.
             RunFailed: BUDGET_EXCEEDED before a call that could exceed a budget; what the last model failed with.
             CancelledError: the work was abandoned before (nothing is booked) or during a call.
             NotRecorded: a call was made and cannot be booked.
         """
-        if work.is_abandoned:
+        if work.signals.is_abandoned:
             raise asyncio.CancelledError
-        work.calls += 1
-        return await _Journey(self, work, request, sink, work.calls).answer()
+        key, number, known = work.journal.next(CallKind.MODEL, _asked(request))
+        if known is not None and known.answer is not None:
+            return _replayed(work, known, known.answer, sink)
+        return await _Journey(self, work, request, sink, number, key).answer()
+
+
+def _asked(request: ModelRequest) -> dict[str, Any]:
+    """What a request is known by again. The model is not part of it: a later run may have to route elsewhere."""
+    return {
+        "messages": request.messages,
+        "tools": request.tools,
+        "parameters": request.parameters,
+        "output_schema": request.output_schema,
+    }
+
+
+def _replayed(work: TaskWork, known: JournalEntry, answer: Mapping[str, Any], sink: RunSink) -> ModelAnswer:
+    sink.emit(CallReplayed(**whose(work), kind=known.kind, ordinal=known.ordinal))
+    return answer_from(answer)
 
 
 class _Elsewhere(Exception):
@@ -108,7 +132,9 @@ class _Journey:
     request: ModelRequest
     sink: RunSink
     number: int
+    key: CallKey
     attempts: int = 0
+    is_repairing: bool = False
     prompt_tokens: int = 0
     left: list[Choice] = field(default_factory=list)
     reason: str | None = None
@@ -164,6 +190,7 @@ class _Journey:
         """Whether this model is not tried again: a slow or senseless one only where there is no other."""
         rules, failure = self.gateway.rules, state.outcome.exception() if state.outcome else None
         is_tiresome = isinstance(failure, RunFailed) and (failure.is_timeout or failure.code is _INVALID)
+        is_tiresome = is_tiresome and not self.is_repairing
         return (
             state.attempt_number >= (1 if is_tiresome and self.left else rules.attempts)
             or self.attempts >= rules.most_attempts
@@ -204,23 +231,40 @@ class _Journey:
         await self.gateway.budgets.cool_down(credential, name, seconds, failure.code.value)
 
     async def _attempt(self, choice: Choice) -> ModelAnswer:
+        if self.work.signals.is_pausing:
+            raise Paused
         request = self._request_to(choice)
         decision = self.work.route.decision(choice, self._worst_case(request, choice), self.reason)
         reservation = self._reservation(choice, request, decision)
         try:
             await self._reserved(choice, reservation)
-        except asyncio.CancelledError:
+            if self.work.signals.is_pausing:
+                raise Paused  # noqa: TRY301 - what was granted meanwhile is given back, too
+        except (asyncio.CancelledError, Paused):
             self.gateway.give_back(reservation)  # it may have been granted all the same
             raise
         self.attempts += 1
-        call = ModelCall(self.work, request, reservation, decision, self.sink, self.gateway.rules.coalesce)
+        call = ModelCall(self.work, request, reservation, decision, self.sink, self.key, self.gateway.rules.coalesce)
         try:
             return await call.answer(self.gateway.client)
         except RunFailed as failure:
             _log.warning("model_call_failed", model=request.model, code=failure.code.value, reason=failure.message)
+            self._repair(failure)
             if failure.retry_after_seconds:  # for everybody, at once: not after our own last attempt
                 await self._cool_down(choice, failure, failure.retry_after_seconds)
             raise
+
+    def _repair(self, failure: RunFailed) -> None:
+        """Let the next attempt know what was wrong with an answer that does not hold the schema; once per call."""
+        wrong = failure.spent.text if failure.spent else ""
+        can_repair = failure.code is _INVALID and self.request.output_schema is not None and wrong
+        if not can_repair or self.is_repairing:
+            self.is_repairing = False
+            return
+        self.is_repairing = True
+        told = [{"role": "assistant", "content": wrong}, {"role": "user", "content": _REPAIR.format(failure.message)}]
+        self.request = replace(self.request, messages=[*self.request.messages, *told])
+        self.prompt_tokens = self.gateway.client.most_prompt_tokens(self.request)
 
     def _request_to(self, choice: Choice) -> ModelRequest:
         """The request with this model, how it is reached, and a cap on the answer, which every call sends."""
@@ -244,7 +288,7 @@ class _Journey:
             provider=model.provider,
             attempt=work.task.attempts,
             call=self.number,
-            call_attempt=self.attempts + 1,
+            call_attempt=self.work.journal.attempts_before.get(self.number, 0) + self.attempts + 1,
             amount=decision.estimated_amount,
             tokens=self._about + request.parameters["max_tokens"] if model.tokens_per_minute else 0,
             credential=choice.deployment.credential,
@@ -256,6 +300,8 @@ class _Journey:
     async def _reserved(self, choice: Choice, reservation: Reservation) -> None:
         """Return when the reservation is granted. Raises _Elsewhere, RunFailed, CancelledError."""
         while True:
+            if self.work.signals.is_pausing:
+                raise Paused
             ruling = await self._ruling(reservation)
             match ruling.verdict:
                 case Verdict.GRANTED:

@@ -14,8 +14,10 @@ import structlog
 from domain.errors import BookingsLost, Busy, NotRecorded, OwnershipLost, Unavailable
 from domain.events import ExecutionEvent, OutputStreamed
 from domain.model.identity import ExecutionId
+from domain.model.journal import JournalEntry
 from domain.model.ledger import LedgerEntry
-from domain.ports import Change, Hints, Ownership, RunStore, execution_topic, project_topic
+from domain.model.texts import storable
+from domain.ports import Change, Hints, Ownership, RunStore, approvals_topic, execution_topic, project_topic
 
 GROUP_EVENTS = 1_000
 """About how many events go into one transaction."""
@@ -134,6 +136,12 @@ class EventRecorder:
                 change.ledger.append(entry)
             self._signal()
 
+    def keep(self, ownership: Ownership, call: JournalEntry) -> None:
+        """Take a finished call for the journal. Any thread may call; it never waits for I/O."""
+        with self._lock:
+            self._open_entry(ownership).change.journal.append(call)
+            self._signal()
+
     # Under the lock: the queue, and for each execution the entry that may still grow.
 
     def _open_entry(self, ownership: Ownership) -> _Entry:
@@ -155,6 +163,9 @@ class EventRecorder:
         entry.change.events += change.events
         entry.change.task_executions += change.task_executions
         entry.change.ledger += change.ledger
+        entry.change.journal += change.journal
+        entry.change.approvals += change.approvals
+        entry.change.passes += change.passes
         return entry
 
     def _signal(self) -> None:
@@ -172,7 +183,7 @@ class EventRecorder:
                 entry = self._queue.popleft()
                 if self._open.get(entry.change.ownership.execution_id) is entry:
                     del self._open[entry.change.ownership.execution_id]
-                size += len(entry.change.events)
+                size += len(entry.change.events) + len(entry.change.journal)
                 group.append(entry)
             self._committing = group
             if not self._queue:
@@ -285,13 +296,15 @@ class EventRecorder:
 
     def _settle(self, group: Sequence[_Entry], accepted: Sequence[bool]) -> None:
         changed: dict[Ownership, None] = {}
+        asking: list[Ownership] = []
         for entry, is_accepted in zip(group, accepted, strict=True):
             if is_accepted:
                 changed[entry.change.ownership] = None
+                asking += [entry.change.ownership] * bool(entry.change.approvals)
                 self._succeed(entry)
             else:
                 self._refuse(entry)
-        self._publish(list(changed))
+        self._publish(list(changed), asking)
 
     def _succeed(self, entry: _Entry) -> None:
         if entry.waiters and (lost := self._unbooked.pop(entry.change.ownership, None)):
@@ -305,9 +318,10 @@ class EventRecorder:
         if entry.change.execution is None:
             self.on_lost(entry.change.ownership)
 
-    def _publish(self, changed: Sequence[Ownership]) -> None:
+    def _publish(self, changed: Sequence[Ownership], asking: Sequence[Ownership] = ()) -> None:
         topics = [execution_topic(owner.execution_id) for owner in changed]
         topics += {project_topic(owner.project_id): None for owner in changed}
+        topics += {approvals_topic(owner.tenant_id): None for owner in asking}
         if topics:
             self._start(self._hints.publish(topics))
 
@@ -331,8 +345,15 @@ class RecorderSink:
     def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
         self._recorder.take(self._ownership, event, entry)
 
-    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
-        await self._recorder.record(Change(self._ownership, [event], [], [entry]))
+    def journal(self, entry: JournalEntry) -> None:
+        self._recorder.keep(self._ownership, entry)
+
+    async def keep(self, entry: JournalEntry) -> None:
+        await self._recorder.record(Change(self._ownership, journal=[entry]))
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent, journal: JournalEntry | None = None) -> None:
+        kept = [journal] if journal else []
+        await self._recorder.record(Change(self._ownership, [event], [], [entry], journal=kept))
 
 
 def _merged(events: Sequence[ExecutionEvent], event: ExecutionEvent) -> bool:
@@ -354,7 +375,9 @@ def _fail(entry: _Entry, error: Exception) -> None:
 
 def _clean(change: Change) -> None:
     """Replace what PostgreSQL cannot store in a text: U+0000 and lone surrogates, which models do write."""
-    things: list[Any] = [*change.events, *change.task_executions, *change.ledger]
+    for call in change.journal:
+        call.answer = _cleaned(call.answer)
+    things: list[Any] = [*change.events, *change.task_executions, *change.ledger, *change.approvals, *change.passes]
     for thing in [*things, change.execution] if change.execution else things:
         for item in fields(thing):
             value = getattr(thing, item.name)
@@ -362,6 +385,10 @@ def _clean(change: Change) -> None:
                 setattr(thing, item.name, storable(value))
 
 
-def storable(text: str) -> str:
-    """The text with what PostgreSQL cannot store replaced by U+FFFD or a question mark."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+def _cleaned(value: Any) -> Any:
+    """The same document with storable texts."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {name: _cleaned(item) for name, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value

@@ -7,10 +7,10 @@ from typing import Final
 
 from domain.errors import RunFailed
 from domain.model.identity import TaskId, TenantId
+from domain.model.matching import match_role
 from domain.model.model import Model, Tier
 from domain.model.model_names import forbidden_provider, is_model_name, is_provider_allowed
 from domain.model.money import Money
-from domain.model.planning import match_role
 from domain.model.role import Expertise, Role
 from domain.model.routing import (
     MOST_ALTERNATIVES,

@@ -1,7 +1,7 @@
 """Following what can be read as a whole: one store reader per thing and process, shared by all who follow it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
@@ -10,10 +10,11 @@ from uuid import UUID
 import structlog
 
 from domain.errors import Unavailable
+from domain.model.approval import Approval, ApprovalStatus
 from domain.model.execution import Execution, TaskExecution
 from domain.model.identity import ExecutionId, TenantId, utc_now
 from domain.model.progress import ExecutionProgress, progress_of
-from domain.ports import Hints, Listener, Reader, execution_topic, project_topic
+from domain.ports import Hints, Listener, Reader, approvals_topic, execution_topic, project_topic
 from domain.services.feed import PATIENCE_SECONDS
 
 INTERVAL_SECONDS = 0.1
@@ -101,9 +102,48 @@ class Snapshots:
             while True:
                 version, rows = await shared.newer(version)
                 changed = [execution for execution, last in rows if known.get(execution.id) != last]
+                lost = {execution.id for execution in under_way} - _sequences(rows).keys()
+                changed += [it for it in await self._lost(Execution, tenant_id, lost) if it.is_final]
                 known = _sequences(rows)
+                under_way = [execution for execution, _ in rows if not execution.is_final]
                 for start in range(0, len(changed), MESSAGE_SIZE):
                     yield changed[start : start + MESSAGE_SIZE]
+
+    async def approvals(
+        self, tenant_id: TenantId, is_wanted: Callable[[Approval], bool]
+    ) -> AsyncGenerator[Sequence[Approval], None]:
+        """The tenant's open approvals that are wanted, in at least one message; then those that came or were decided.
+
+        Without end. While the store does not answer it waits. Of more than `ACTIVITY_LIMIT` the oldest are left out.
+        """
+
+        async def read() -> Sequence[Approval]:
+            return await self._reader.approval_activity(tenant_id, utc_now() - RECENT, ACTIVITY_LIMIT)
+
+        with self._joined((tenant_id, "approvals"), approvals_topic(tenant_id), read) as shared:
+            version, rows = await shared.newer(0)
+            known = {approval.id: approval.status for approval in rows}
+            is_open = [approval for approval in rows if approval.is_open and is_wanted(approval)]
+            for start in range(0, max(1, len(is_open)), MESSAGE_SIZE):
+                yield is_open[start : start + MESSAGE_SIZE]
+            while True:
+                version, rows = await shared.newer(version)
+                lost = {it for it, status in known.items() if status is ApprovalStatus.PENDING} - {it.id for it in rows}
+                decided = [it for it in await self._lost(Approval, tenant_id, lost) if not it.is_open]
+                changed = [it for it in (*rows, *decided) if known.get(it.id) is not it.status and is_wanted(it)]
+                known = {approval.id: approval.status for approval in rows}
+                for start in range(0, len(changed), MESSAGE_SIZE):
+                    yield changed[start : start + MESSAGE_SIZE]
+
+    async def _lost(self, kind: type[T], tenant_id: TenantId, ids: Collection[UUID]) -> Sequence[T]:
+        """What was open when this subscriber last read, and is neither that nor `RECENT` any more.
+
+        A client that takes its messages late, or a store that does not answer, makes more than that of a moment.
+        """
+        if not ids:
+            return ()
+        found, _ = await _patiently(lambda: self._reader.by_ids(kind, tenant_id, list(ids)), kind.__name__)
+        return list(found.values())
 
     async def _progress(self, tenant_id: TenantId, execution_id: ExecutionId) -> ExecutionProgress | None:
         """The execution is read first: once it is final, so is everything that is read after it."""
@@ -134,7 +174,9 @@ class Snapshots:
 
 def _told(progress: ExecutionProgress) -> object:
     """What makes a snapshot worth sending: everything but the passing of time."""
-    return progress.execution.status, progress.roles, progress.done_tasks, progress.total_tokens
+    execution = progress.execution
+    is_pausing = execution.pause_requested_at is not None
+    return execution.status, is_pausing, progress.roles, progress.done_tasks, progress.total_tokens
 
 
 def _sequences(rows: Activity) -> Mapping[UUID, int]:
@@ -192,19 +234,19 @@ class _Shared(Generic[T]):
         async with self._lock:
             if self._read_at >= moment:
                 return
-            began, self._latest = await self._patiently()
-            self._read_at = began
+            self._latest, self._read_at = await _patiently(self._read, self._topic)
             self._version += 1
 
-    async def _patiently(self) -> tuple[float, T]:
-        """What is read, however long the store does not answer, and when that began."""
-        while True:
-            began = _now()
-            try:
-                return began, await self._read()
-            except Unavailable as error:
-                _log.warning("snapshot_not_readable", topic=self._topic, error=repr(error))
-                await asyncio.sleep(_READ_PAUSE)
+
+async def _patiently(read: Callable[[], Awaitable[T]], what: str) -> tuple[T, float]:
+    """What is read, however long the store does not answer, and when that began."""
+    while True:
+        began = _now()
+        try:
+            return await read(), began
+        except Unavailable as error:
+            _log.warning("snapshot_not_readable", what=what, error=repr(error))
+            await asyncio.sleep(_READ_PAUSE)
 
 
 def _now() -> float:

@@ -1,20 +1,41 @@
 """Executions and idempotency keys as mutations need them; the worker's side is `persistence.run_store`."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, text, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import IdempotencyConflict, InvalidTransition, NotFound
-from domain.events import ExecutionEvent, payload_of
+from domain.events import ExecutionEvent, TaskChanged, payload_of
+from domain.model.admission import Admission
 from domain.model.budget import Budget, BudgetScope, Shortfall
-from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
-from domain.model.identity import ExecutionId, TenantId, utc_now
+from domain.model.execution import (
+    TASK_FINAL,
+    UNDER_WAY,
+    Execution,
+    ExecutionStatus,
+    TaskExecution,
+    TaskExecutionStatus,
+)
+from domain.model.identity import ExecutionId, RoleId, TeamId, TenantId, utc_now
+from domain.model.matching import MOST_RECORDS, Record
 from domain.model.team import Team
 from persistence import tables
 from persistence.mapping import builder_of, columns_of, values_of
@@ -38,6 +59,19 @@ _MONTHLY = text("""
     ORDER BY own.place DESC
 """)
 """The monthly budgets that an execution of a team meets, the narrowest first."""
+
+_RECORDS = text("""
+    SELECT role.id, count(*) FILTER (WHERE last.status = 'COMPLETED'), count(*) FILTER (WHERE last.status = 'FAILED')
+    FROM unnest(CAST(:roles AS uuid[])) AS role(id)
+    CROSS JOIN LATERAL (
+        SELECT status FROM task_execution
+        WHERE tenant_id = :tenant AND role_id = role.id AND finished_at IS NOT NULL
+            AND status IN ('COMPLETED', 'FAILED')
+        ORDER BY finished_at DESC LIMIT :most
+    ) AS last
+    GROUP BY role.id
+""")
+"""How the last tasks that each role did itself ended; the index that has them by their end is read from its end."""
 
 
 class ExecutionsTable:
@@ -83,6 +117,10 @@ class ExecutionsTable:
             "failure_details",
             "finished_at",
             "cancel_requested_at",
+            "cancel_requested_in",
+            "pause_requested_at",
+            "waiting_from",
+            "waited_seconds",
         )
         every = values_of(execution)
         statement = (
@@ -95,6 +133,106 @@ class ExecutionsTable:
             allowed = [status.value for status in current.allowed_transitions]
             raise InvalidTransition(current.status.value, execution.status.value, allowed)
 
+    async def tasks(self, execution_id: ExecutionId) -> Sequence[TaskExecution]:
+        table = tables.task_execution
+        statement = (
+            select(*columns_of(TaskExecution))
+            .where(table.c.tenant_id == self.tenant_id, table.c.execution_id == execution_id)
+            .order_by(table.c.position)
+        )
+        return [builder_of(TaskExecution)(row) for row in await self.connection.execute(statement)]
+
+    async def save_task(self, task: TaskExecution) -> None:
+        table = tables.task_execution
+        names = ("description", "expected_output", "role_id", "role_title", "role_reason", "wanted_model", "max_budget")
+        every = values_of(task)
+        await self.connection.execute(
+            update(table)
+            .where(table.c.tenant_id == self.tenant_id, table.c.id == task.id)
+            .values({name: every[name] for name in names})
+        )
+
+    async def wait_for_place(self, admission: Admission) -> None:
+        await self.connection.execute(insert(tables.admission).values(values_of(admission)))
+
+    async def withdraw(self, execution_id: ExecutionId) -> Admission | None:
+        table = tables.admission
+        statement = (
+            delete(table)
+            .where(table.c.tenant_id == self.tenant_id, table.c.execution_id == execution_id)
+            .returning(*columns_of(Admission))
+        )
+        row = (await self.connection.execute(statement)).one_or_none()
+        return builder_of(Admission)(row) if row else None
+
+    async def admission(self, execution_id: ExecutionId) -> Admission | None:
+        table = tables.admission
+        statement = (
+            select(*columns_of(Admission))
+            .where(table.c.tenant_id == self.tenant_id, table.c.execution_id == execution_id)
+            .with_for_update()
+        )
+        row = (await self.connection.execute(statement)).one_or_none()
+        return builder_of(Admission)(row) if row else None
+
+    async def under_way(self, team_id: TeamId, limit: int) -> Sequence[ExecutionId]:
+        table = tables.execution
+        # In the statement, for a plan that is kept to see that the partial index will do; the next one likewise.
+        busy: BindParameter[Any] = bindparam(
+            "busy", [status.value for status in UNDER_WAY], expanding=True, literal_execute=True
+        )
+        statement = (
+            select(table.c.id)
+            .where(table.c.tenant_id == self.tenant_id, table.c.team_id == team_id, table.c.status.in_(busy))
+            .order_by(table.c.id)
+            .limit(limit)
+        )
+        return [ExecutionId(found) for found in await self.connection.scalars(statement)]
+
+    async def find_answer(self, cache_key: str, since: datetime) -> Execution | None:
+        table = tables.execution
+        completed: BindParameter[str] = bindparam("completed", ExecutionStatus.COMPLETED.value, literal_execute=True)
+        statement = (
+            select(*columns_of(Execution))
+            .where(
+                table.c.tenant_id == self.tenant_id,
+                table.c.cache_key == cache_key,
+                table.c.finished_at >= since,
+                table.c.status == completed,
+                table.c.cached_from.is_(None),
+                table.c.archived_at.is_(None),
+                ~self._was_changed(),
+                ~self._was_written_to(),
+            )
+            .order_by(table.c.finished_at.desc())
+            .limit(1)
+        )
+        row = (await self.connection.execute(statement)).one_or_none()
+        return builder_of(Execution)(row) if row else None
+
+    def _was_changed(self) -> ColumnElement[bool]:
+        """Somebody changed a task of the execution alone, while it was paused: it answers another question."""
+        event = tables.execution_event
+        return exists().where(
+            event.c.tenant_id == tables.execution.c.tenant_id,
+            event.c.execution_id == tables.execution.c.id,
+            event.c.type == TaskChanged.__name__,
+        )
+
+    def _was_written_to(self) -> ColumnElement[bool]:
+        """What a human answered, wanted better or put in its place is in the output: it was said of that run alone."""
+        approval = tables.approval
+        return exists().where(
+            approval.c.tenant_id == tables.execution.c.tenant_id,
+            approval.c.execution_id == tables.execution.c.id,
+            approval.c.answer.is_not(None),
+        )
+
+    async def records(self, role_ids: Sequence[RoleId]) -> Mapping[RoleId, Record]:
+        asked = {"tenant": self.tenant_id, "roles": list(role_ids), "most": MOST_RECORDS}
+        rows = await self.connection.execute(_RECORDS, asked)
+        return {RoleId(role_id): Record(completed, failed) for role_id, completed, failed in rows}
+
     async def exhausted_budget(self, team: Team) -> Shortfall | None:
         rows = await self.connection.execute(_MONTHLY, {"tenant": team.tenant_id, "team": team.id})
         for scope, *state in rows:
@@ -105,13 +243,17 @@ class ExecutionsTable:
         return None
 
     async def cancel_pending_tasks(self, execution_id: ExecutionId) -> None:
+        calls = tables.call_journal
+        await self.connection.execute(
+            delete(calls).where(calls.c.tenant_id == self.tenant_id, calls.c.execution_id == execution_id)
+        )
         table = tables.task_execution
         await self.connection.execute(
             update(table)
             .where(
                 table.c.tenant_id == self.tenant_id,
                 table.c.execution_id == execution_id,
-                table.c.status.in_([TaskExecutionStatus.PENDING.value, TaskExecutionStatus.RUNNING.value]),
+                table.c.status.not_in([status.value for status in TASK_FINAL]),
             )
             .values(status=TaskExecutionStatus.CANCELLED.value, finished_at=utc_now())
         )

@@ -1,6 +1,7 @@
 """The tenant's own row."""
 
-from decimal import Decimal
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,17 +15,17 @@ from persistence.mapping import builder_of, columns_of
 
 
 class TenantsTable:
-    """See `domain.ports.Tenants`. The application's role may write the limit, and nothing else of the row."""
+    """See `domain.ports.Tenants`. The application's role may write the limits, and nothing else of the row."""
 
     def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
         self.connection = connection
         self.tenant_id = tenant_id
 
-    async def set_monthly_budget(self, amount: Decimal | None) -> Tenant:
+    async def set_limits(self, limits: Mapping[str, Any]) -> Tenant:
         statement = (
             update(tables.tenant)
             .where(tables.tenant.c.id == self.tenant_id)
-            .values(monthly_budget=amount)
+            .values(dict(limits))
             .returning(*columns_of(Tenant))
         )
         with translated():

@@ -12,6 +12,7 @@ from domain.model.identity import TenantId, utc_now
 from domain.model.model import Model
 from domain.model.project import Project
 from domain.model.role import Role
+from domain.model.schedule import Schedule
 from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
@@ -19,7 +20,7 @@ from persistence.errors import translated
 from persistence.mapping import builder_of, columns_of, values_of
 from persistence.tables import TABLES
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule)
 
 
 class Things(Generic[Thing]):

@@ -7,12 +7,15 @@ import strawberry
 
 from domain import events as domain
 from domain.errors import FailureCode
+from domain.model.approval import ApprovalKind, ApprovalStatus
 from domain.model.budget import BudgetScope
+from domain.model.journal import CallKind
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by
 from resolvers.node_ids import node_id
 from schema.node import stands_for
-from schema.types.lazy import ExecutionType, RoleType, TaskExecutionType
+from schema.types.execution import CriterionScore
+from schema.types.lazy import ApprovalType, ExecutionType, RoleType, TaskExecutionType
 from schema.types.ledger import RoutingDecision
 from schema.types.values import BudgetShortfall, Money
 
@@ -44,10 +47,38 @@ class ExecutionStarted(ExecutionEvent):
     is_recovery: bool = strawberry.field(description="Whether it takes over from a worker that was lost.")
 
 
+@strawberry.type(description="Somebody asked to pause: what is under way stops before its next model call or task.")
+class ExecutionPauseRequested(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionPauseRequested)
+
+
+@strawberry.type(description="The execution is paused, and has no worker.")
+class ExecutionPaused(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionPaused)
+
+
+@strawberry.type(description="The execution is to go on, as soon as a worker has a place for it.")
+class ExecutionResumed(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionResumed)
+
+
+@strawberry.type(description="Nothing can be done before a human answers; the execution has no worker meanwhile.")
+class ExecutionAwaitingApproval(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionAwaitingApproval)
+    open_approvals: int = strawberry.field(description="How many answers are awaited.")
+
+
+@strawberry.type(description="The worker was lost or is going; the execution waits for another one.")
+class ExecutionInterrupted(ExecutionEvent):
+    is_type_of = stands_for(domain.ExecutionInterrupted)
+    worker_id: str = strawberry.field(description="The worker that had it.")
+
+
 @strawberry.type(description="All tasks are done. The last event.")
 class ExecutionCompleted(ExecutionEvent):
     is_type_of = stands_for(domain.ExecutionCompleted)
     completed_tasks: int = strawberry.field(description="How many tasks were done.")
+    is_cache_hit: bool = strawberry.field(description="Whether an earlier execution answered.")
 
 
 @strawberry.type(description="The execution could not go on. The last event.")
@@ -95,6 +126,66 @@ class TaskFailed(ExecutionEvent):
     message: str = strawberry.field(description="The reason, for people.")
     will_retry: bool = strawberry.field(description="Whether another attempt follows.")
     budget: BudgetShortfall | None = strawberry.field(description="What was missing, for BUDGET_EXCEEDED; else null.")
+
+
+@strawberry.type(description="The output of an earlier execution was taken over; it costs nothing.")
+class TaskReused(ExecutionEvent):
+    is_type_of = stands_for(domain.TaskReused)
+    name: str = strawberry.field(description="The name of the task.")
+
+
+@strawberry.type(description="A task was changed for this execution, while that was paused.")
+class TaskChanged(ExecutionEvent):
+    is_type_of = stands_for(domain.TaskChanged)
+    name: str = strawberry.field(description="The name of the task.")
+    fields: list[str] = strawberry.field(description="What was changed, as `updateTaskExecution` calls it.")
+
+
+@strawberry.type(description="A human is asked: to approve an output, or to answer a role.")
+class ApprovalRequested(ExecutionEvent):
+    is_type_of = stands_for(domain.ApprovalRequested)
+    kind: ApprovalKind = strawberry.field(description="What is asked.")
+    assignee: str | None = strawberry.field(description="Who is asked; null for anybody.")
+    expires_at: datetime | None = strawberry.field(description="Until when; null when it waits for ever.")
+    approval: ApprovalType | None = loaded_by(loaders.ApprovalById, "The approval as it is now.", key="approval_id")
+
+
+@strawberry.type(description="A human answered, or the time for it was over.")
+class ApprovalGiven(ExecutionEvent):
+    is_type_of = stands_for(domain.ApprovalGiven)
+    status: ApprovalStatus = strawberry.field(description="What became of the approval.")
+    approval: ApprovalType | None = loaded_by(loaders.ApprovalById, "The approval.", key="approval_id")
+
+
+@strawberry.type(description="A role handed work on, or asked another role.")
+class WorkDelegated(ExecutionEvent):
+    is_type_of = stands_for(domain.WorkDelegated)
+    to_title: str = strawberry.field(description="The title of the other role.")
+    work: str = strawberry.field(description="What it is to do, or is asked.")
+    is_question: bool = strawberry.field(description="Whether it is only asked.")
+    to_role: RoleType | None = loaded_by(loaders.RoleById, "The other role.", key="to_role_id")
+
+
+@strawberry.type(description="The guardrail of a task was asked whether the output will do.")
+class GuardrailChecked(ExecutionEvent):
+    is_type_of = stands_for(domain.GuardrailChecked)
+    is_passed: bool = strawberry.field(description="Whether it will do.")
+    retry: int = strawberry.field(description="How often the output was sent back before.")
+    feedback: str | None = strawberry.field(description="What is wrong with it; null when it will do.")
+
+
+@strawberry.type(description="The manager of a team with oversight CLOSE reviewed the result of a task.")
+class ResultReviewed(ExecutionEvent):
+    is_type_of = stands_for(domain.ResultReviewed)
+    is_accepted: bool = strawberry.field(description="Whether it was accepted; else it was sent back.")
+    feedback: str | None = strawberry.field(description="What has to be better; null when it was accepted.")
+
+
+@strawberry.type(description="A call that an earlier run had finished was not made again, nor paid: it was kept.")
+class CallReplayed(ExecutionEvent):
+    is_type_of = stands_for(domain.CallReplayed)
+    kind: CallKind = strawberry.field(description="What had been called.")
+    ordinal: int = strawberry.field(description="Counts the calls of this kind in the attempt from 1.")
 
 
 @strawberry.type(description="A role's model wrote some text.")
@@ -161,9 +252,24 @@ class ToolReturned(ExecutionEvent):
     is_error: bool = strawberry.field(description="Whether it failed.")
 
 
+@strawberry.type(description="The evaluator looked at the output of a pass.")
+class RefinementScored(ExecutionEvent):
+    is_type_of = stands_for(domain.RefinementScored)
+    number: int = strawberry.field(description="The pass: 1, 2, 3 …")
+    score: float | None = strawberry.field(description="The mean of the scores; null where there is an error.")
+    criteria: list[CriterionScore] = strawberry.field(description="The scores; empty where there is an error.")
+    error: str | None = strawberry.field(description="Why there is no score; null where there is one.")
+    will_continue: bool = strawberry.field(description="Whether another pass follows.")
+
+
 EVENT_TYPES: list[type[Any]] = [
     ExecutionQueued,
     ExecutionStarted,
+    ExecutionPauseRequested,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionAwaitingApproval,
+    ExecutionInterrupted,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionCancelRequested,
@@ -171,6 +277,15 @@ EVENT_TYPES: list[type[Any]] = [
     TaskStarted,
     TaskCompleted,
     TaskFailed,
+    TaskReused,
+    TaskChanged,
+    ApprovalRequested,
+    ApprovalGiven,
+    WorkDelegated,
+    GuardrailChecked,
+    ResultReviewed,
+    RefinementScored,
+    CallReplayed,
     OutputStreamed,
     RoutingDecided,
     BudgetWarned,

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 if TYPE_CHECKING:
+    from schema.types.approval import Approval
     from schema.types.credential import Credential
     from schema.types.events import ExecutionEvent
     from schema.types.execution import Execution, TaskExecution
     from schema.types.model import Model
     from schema.types.project import Project, Tenant
     from schema.types.role import Role
+    from schema.types.schedule import Schedule, ScheduleFire
     from schema.types.task import Task
     from schema.types.team import Team
     from schema.types.tool import Tool
+    from schema.types.webhook import Webhook
 
 TenantType = Annotated["Tenant", strawberry.lazy("schema.types.project")]
 ProjectType = Annotated["Project", strawberry.lazy("schema.types.project")]
@@ -23,6 +26,10 @@ TaskType = Annotated["Task", strawberry.lazy("schema.types.task")]
 ModelType = Annotated["Model", strawberry.lazy("schema.types.model")]
 ToolType = Annotated["Tool", strawberry.lazy("schema.types.tool")]
 CredentialType = Annotated["Credential", strawberry.lazy("schema.types.credential")]
+WebhookType = Annotated["Webhook", strawberry.lazy("schema.types.webhook")]
 ExecutionType = Annotated["Execution", strawberry.lazy("schema.types.execution")]
+ScheduleType = Annotated["Schedule", strawberry.lazy("schema.types.schedule")]
+ScheduleFireType = Annotated["ScheduleFire", strawberry.lazy("schema.types.schedule")]
 TaskExecutionType = Annotated["TaskExecution", strawberry.lazy("schema.types.execution")]
 ExecutionEventType = Annotated["ExecutionEvent", strawberry.lazy("schema.types.events")]
+ApprovalType = Annotated["Approval", strawberry.lazy("schema.types.approval")]

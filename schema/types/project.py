@@ -10,7 +10,7 @@ from resolvers.edges import loaded_by, paged_by, usage_by
 from resolvers.inputs import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import CredentialType, ExecutionType, ModelType, TeamType, ToolType
+from schema.types.lazy import CredentialType, ExecutionType, ModelType, TeamType, ToolType, WebhookType
 from schema.types.record import Record
 from schema.types.values import Budget, Usage
 
@@ -41,6 +41,16 @@ class Project(Record, Node):
         filter_type=ExecutionFilter,
         order_type=ExecutionOrder,
     )
+    max_parallel_executions: int | None = strawberry.field(
+        description="Most of its executions that run at once; null for no limit of its own."
+    )
+    webhooks: Connection[WebhookType] = paged_by(
+        loaders.WebhooksByProject,
+        "The addresses that are told of its executions, newest first; archived ones only by filter.",
+        filter_type=ThingFilter,
+        order_type=Order,
+        hides_archived=True,
+    )
     budget: Budget = loaded_by(loaders.BudgetOfProject, "Its budget of this calendar month (UTC).")
     usage: Usage = usage_by(loaders.UsageOfProject, "What the model calls of its teams took.")
     tenant: "Tenant" = loaded_by(loaders.TenantById, "The tenant it belongs to.", key="tenant_id")
@@ -52,6 +62,13 @@ class Tenant(Node):
     id: strawberry.ID = global_id("Tenant")
     name: str = strawberry.field(description="What it is called.")
     created_at: datetime = strawberry.field(description="When it was made.")
+    max_parallel_executions: int | None = strawberry.field(
+        description="Most of its executions that run at once; null for no limit of its own."
+    )
+    retention_days: int | None = strawberry.field(
+        description="Days after their end when inputs, outputs and events of executions are removed for good; null for"
+        " as long as the deployment says, for ever where it says nothing."
+    )
     budget: Budget = loaded_by(loaders.BudgetOfTenant, "Its budget of this calendar month (UTC).")
     projects: Connection[Project] = paged_by(
         loaders.ProjectsByTenant,

@@ -38,6 +38,11 @@ class Role(Record, Node):
     skills: list[str] = strawberry.field(description="What it can do.")
     rank: Rank = strawberry.field(description="Where it stands in the team.")
     delegation: Delegation = strawberry.field(description="To whom and for what it may hand work on.")
+    max_tasks: int | None = strawberry.field(description="Most tasks that it is given in an execution; null: no limit.")
+    max_parallel_tasks: int | None = strawberry.field(
+        description="Most tasks that it does at once in one execution; null: no limit of its own."
+    )
+    can_ask: bool = strawberry.field(description="Whether it may ask a human while it works.")
     is_active: bool = strawberry.field(description="Whether it takes part in executions.")
     position: int = strawberry.field(description="Its place among the roles of the team.")
     team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")

@@ -4,6 +4,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain.model import task as domain
+from domain.model.approval import ApprovalDefault
 from domain.model.money import Money as Amount
 from domain.model.routing import QualityPreference
 from domain.model.task import placeholders
@@ -13,6 +14,14 @@ from schema.node import Node, global_id, stands_for
 from schema.types.lazy import RoleType, TeamType
 from schema.types.record import Record
 from schema.types.values import Money
+
+
+@strawberry.type(description="Whether a human has to agree to an output, and what happens when nobody answers.")
+class ApprovalRule:
+    is_required: bool = strawberry.field(description="Whether a human has to agree.")
+    assignee: str | None = strawberry.field(description="Who is asked; null for anybody.")
+    timeout_seconds: float | None = strawberry.field(description="How long is waited; null for as long as it takes.")
+    default: ApprovalDefault = strawberry.field(description="What happens when nobody answers in time.")
 
 
 @strawberry.type(description="A unit of work of a team.")
@@ -39,6 +48,12 @@ class Task(Record, Node):
     )
     output_schema: JSON | None = strawberry.field(
         description="The JSON Schema that the output has to hold; null for any text."
+    )
+    guardrail: str | None = strawberry.field(
+        description="What a model has to find true of the output; null for nothing."
+    )
+    approval: ApprovalRule = strawberry.field(
+        description="Whether a human has to agree; who, how long and what then hold for a role's questions, too."
     )
     position: int = strawberry.field(description="Its place among the tasks of the team.")
     team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")

@@ -5,13 +5,13 @@ from datetime import datetime
 import strawberry
 
 from domain.model import team as domain
-from domain.model.team import Process, TeamStatus
+from domain.model.team import Oversight, Process, TeamStatus, WhenBusy
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
-from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter
+from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter, Order, ThingFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import ExecutionType, ProjectType, RoleType, TaskType
+from schema.types.lazy import ExecutionType, ProjectType, RoleType, ScheduleType, TaskType
 from schema.types.ledger import LedgerEntry
 from schema.types.record import Record
 from schema.types.values import Budget, Usage
@@ -22,6 +22,10 @@ class TeamSettings:
     max_iterations: int = strawberry.field(description="Most rounds of thinking and tools per task.")
     execution_timeout_seconds: float = strawberry.field(description="Most seconds for a whole execution.")
     task_timeout_seconds: float = strawberry.field(description="Most seconds for one task.")
+    max_parallel_tasks: int = strawberry.field(description="Most tasks of one execution at once.")
+    when_busy: WhenBusy = strawberry.field(description="What a kickoff does while an execution is under way.")
+    oversight: Oversight = strawberry.field(description="How closely the manager looks; for a HIERARCHICAL team.")
+    is_cached: bool = strawberry.field(description="Whether kickoffs may be answered by earlier executions.")
 
 
 @strawberry.type(description="Roles + tasks + a process.")
@@ -49,6 +53,13 @@ class Team(Record, Node):
         "The model calls of all its executions, newest first.",
         filter_type=LedgerFilter,
         order_by="booked_at",
+    )
+    schedules: Connection[ScheduleType] = paged_by(
+        loaders.SchedulesByTeam,
+        "When it is kicked off by the clock, newest first; archived ones only by filter.",
+        filter_type=ThingFilter,
+        order_type=Order,
+        hides_archived=True,
     )
     executions: Connection[ExecutionType] = paged_by(
         loaders.ExecutionsByTeam,

@@ -20,4 +20,10 @@ class Tool(Record, Node):
     kind: ToolKind = strawberry.field(description="Which implementation stands behind it.")
     description: str = strawberry.field(description="What it is for.")
     configuration: JSON = strawberry.field(description="What its kind needs.")
+    is_idempotent: bool | None = strawberry.field(
+        description="Whether a call that is made twice does no more than one, as somebody said; null when nobody did."
+    )
+    is_repeatable: bool = strawberry.field(
+        description="Whether a call that was cut off is simply made again; by its kind where nobody said."
+    )
     project: ProjectType = loaded_by(loaders.ProjectById, "The project it belongs to.", key="project_id")

@@ -59,6 +59,10 @@ class Timing:
     finished_at: datetime | None = strawberry.field(description="When it ended; null before that.")
     queue_wait_seconds: float | None = strawberry.field(description="Seconds from the kickoff to the start.")
     duration_seconds: float | None = strawberry.field(description="Seconds from the start to the end.")
+    waited_seconds: float = strawberry.field(
+        description="Seconds of these in which it was paused, waited for a human, or for a place on a worker again;"
+        " they do not count for its time-out."
+    )
 
 
 @strawberry.type(description="Why something failed.")

@@ -17,8 +17,9 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from domain import events
-from domain.errors import NotRecorded, RegattaError, RunFailed
+from domain.errors import AnswerAwaited, NotRecorded, Paused, RegattaError, RunFailed
 from domain.model import (
+    approval,
     budget,
     credential,
     execution,
@@ -29,19 +30,31 @@ from domain.model import (
     page,
     progress,
     project,
+    refinement,
+    resources,
     revision,
     role,
     routing,
+    schedule,
     task,
     team,
     tool,
+    webhook,
 )
 from domain.model.crew_files import CrewFiles, Unrepresented
 from domain.services.feed import Batch
 from domain.services.routing_preview import RoutingPreview
+from resolvers.approvals import ApprovalActivity
 from resolvers.edges import EDGE, Asked, Loaded, Paged
 from resolvers.executions import ProjectActivity
-from resolvers.loaders import ActivityByTeam, AvailabilityByModel, ModelAvailability, TeamActivity
+from resolvers.loaders import (
+    ActivityByTeam,
+    AvailabilityByModel,
+    CancelOutcome,
+    CancelOutcomeByExecution,
+    ModelAvailability,
+    TeamActivity,
+)
 from schema.errors import CODES, USER_ERRORS, Told
 from schema.schema import SNAPSHOT, build, sdl
 
@@ -60,16 +73,31 @@ SOURCES: dict[str, type[Any]] = {
             role.Role,
             role.Delegation,
             task.Task,
+            approval.ApprovalRule,
             tool.Tool,
+            schedule.Schedule,
+            schedule.ScheduleConfiguration,
+            schedule.ScheduleFire,
             model.Model,
             RoutingPreview,
             revision.TeamRevision,
+            resources.Resources,
+            resources.Slots,
+            resources.Worker,
             execution.Execution,
             execution.ExecutionConfiguration,
             execution.TaskExecution,
+            execution.Cancellation,
             execution.Timing,
+            refinement.Refinement,
+            refinement.RefinementPass,
+            refinement.RefinementReport,
+            refinement.CriterionScore,
+            approval.Approval,
             failure.Failure,
             credential.Credential,
+            webhook.Webhook,
+            webhook.WebhookDelivery,
             ledger.Usage,
             ledger.LedgerEntry,
             budget.Budget,
@@ -79,6 +107,7 @@ SOURCES: dict[str, type[Any]] = {
             CrewFiles,
             Unrepresented,
             ProjectActivity,
+            ApprovalActivity,
         )
     },
     **events.EVENT_TYPES,
@@ -190,7 +219,11 @@ def test_what_a_path_finds_has_the_attributes_that_fields_name() -> None:
         if isinstance(edge, Loaded) and edge.attribute
     }
 
-    sources: dict[Any, Any] = {ActivityByTeam: TeamActivity, AvailabilityByModel: ModelAvailability}
+    sources: dict[Any, Any] = {
+        ActivityByTeam: TeamActivity,
+        AvailabilityByModel: ModelAvailability,
+        CancelOutcomeByExecution: CancelOutcome,
+    }
     assert named == {(path, name) for path, found in sources.items() for name in found.__dataclass_fields__}
 
 
@@ -203,7 +236,8 @@ def _kinds_of(kind: type[RegattaError]) -> Iterator[type[RegattaError]]:
 @pytest.mark.parametrize("kind", sorted(set(_kinds_of(RegattaError)), key=str))
 def test_an_error_with_a_code_is_told_as_exactly_one_type(kind: type[RegattaError]) -> None:
     if not set(kind.__mro__) & set(CODES):
-        assert issubclass(kind, RunFailed | NotRecorded)  # of a worker: no mutation raises them
+        # Those of a worker: no mutation raises them.
+        assert issubclass(kind, RunFailed | NotRecorded | Paused | AnswerAwaited)
         return
     told = Told(kind.__new__(kind), "message", ())
 

@@ -43,7 +43,7 @@ async def a_run(world: World, worker: str = "w1") -> Claimed:
 
 
 async def taken(world: World, execution_id: Any, worker: str) -> Claimed:
-    claimed = await world.store.claim(DEFAULT_TENANT, execution_id, worker)
+    claimed = await world.claim(execution_id, worker)
     assert claimed
     return claimed
 
@@ -615,7 +615,8 @@ async def test_giving_up_books_what_was_under_way_as_lost_before_the_end(world: 
     claimed = await a_run(world)
     await granted(world, claimed, "0.4")
 
-    await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, RunFailed(FailureCode.INTERNAL, "Broken."))
+    place = (await world.admit(claimed.execution.id), "w1")
+    await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, RunFailed(FailureCode.INTERNAL, "Broken."), place)
 
     assert await state(world, claimed) == everywhere("0.4", "0")
     events = await world.events(claimed.execution.id)
@@ -1082,12 +1083,12 @@ async def exhausted(world: SqlWorld, claimed: Claimed) -> Shortfall | None:
 async def test_the_tenants_limit_is_written_and_taken_away(database: Database) -> None:
     world = SqlWorld(database)
     async with world.units(DEFAULT_TENANT) as unit:
-        written = await unit.tenants.set_monthly_budget(Decimal("12.345678901234"))
+        written = await unit.tenants.set_limits({"monthly_budget": Decimal("12.345678901234")})
         await unit.commit()
     assert written.monthly_budget == Decimal("12.345678901234")
     assert (await world.budget(TENANT, DEFAULT_TENANT)).limit_amount == Decimal("12.345678901234")
 
     async with world.units(DEFAULT_TENANT) as unit:
-        assert (await unit.tenants.set_monthly_budget(None)).monthly_budget is None
+        assert (await unit.tenants.set_limits({"monthly_budget": None})).monthly_budget is None
         await unit.commit()
     assert (await world.budget(TENANT, DEFAULT_TENANT)).limit_amount is None

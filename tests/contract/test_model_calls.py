@@ -11,7 +11,6 @@ import pytest
 import tests.support.crew_environment  # noqa: F401 - before litellm
 from domain.crew.models import LiteLLMClient
 from domain.errors import FailureCode, RunFailed
-from domain.model.identity import DEFAULT_TENANT
 from domain.model.ledger import LedgerEntry
 from domain.model.model import Tier
 from domain.model.routing import Route
@@ -76,7 +75,7 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     world = SqlWorld(database)
     execution, tasks, snapshot = a_team_with_tasks("calling")
     await world.add(execution, tasks, snapshot)
-    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "w1")
+    claimed = await world.claim(execution.id, "w1")
     assert claimed
     recorder = EventRecorder(world.store, FakeHints())
     recorder.start()

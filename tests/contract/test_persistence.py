@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from domain.errors import IdempotencyConflict, NameTaken, NotFound, StaleVersion, Unavailable
 from domain.events import ExecutionQueued
 from domain.model.execution import Execution, TaskExecution
-from domain.model.identity import DEFAULT_TENANT, ExecutionId, TenantId, new_id, utc_now
+from domain.model.identity import DEFAULT_TENANT, TenantId, new_id, utc_now
 from domain.model.ledger import CallOutcome, LedgerEntry
 from domain.model.page import PageRequest
 from domain.model.project import Project, Tenant
@@ -32,15 +32,10 @@ from persistence.reader import SqlReader
 from persistence.run_store import SqlRunStore
 from persistence.unit_of_work import SqlUnitsOfWork
 from tests.support.fakes import FakeHints
+from tests.support.worlds import SqlWorld
 
 OTHER_TENANT = TenantId(UUID(int=2))
 SOON = 20.0  # seconds after which something did not happen
-
-
-class SilentQueue:
-    """The ExecutionQueue port: takes everything, hands nothing on."""
-
-    async def enqueue(self, tenant_id: TenantId, execution_id: ExecutionId) -> None: ...
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def reader(database: Database) -> Reader:
 
 @pytest.fixture
 def kickoff(units: UnitsOfWork) -> KickoffTeam:
-    return KickoffTeam(units, SilentQueue(), FakeHints(), warn=pytest.fail)
+    return KickoffTeam(units, FakeHints())
 
 
 async def committed(units: UnitsOfWork, add: Callable[[UnitOfWork], Awaitable[Any]]) -> Any:
@@ -313,7 +308,7 @@ async def finished(units: UnitsOfWork, kickoff: KickoffTeam, database: Database)
     things = await a_team(units)
     execution = await kickoff(DEFAULT_TENANT, KickoffRequest(things.team.id, {}))
     store = SqlRunStore(database.pool)
-    claimed = await store.claim(DEFAULT_TENANT, execution.id, "w1")
+    claimed = await SqlWorld(database).claim(execution.id)
     assert claimed
     entry = LedgerEntry(
         DEFAULT_TENANT,

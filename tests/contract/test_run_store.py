@@ -13,16 +13,19 @@ from domain.events import (
     ExecutionCompleted,
     ExecutionEvent,
     ExecutionFailed,
+    ExecutionStarted,
     OutputStreamed,
     ToolCalled,
 )
+from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
 from domain.model.budget import BudgetScope, Shortfall
-from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.execution import ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.failure import Failure
-from domain.model.identity import DEFAULT_TENANT, utc_now
+from domain.model.identity import DEFAULT_TENANT, LedgerEntryId, new_id, utc_now
+from domain.model.journal import CallKind, JournalEntry
 from domain.model.ledger import LedgerEntry
 from domain.model.routing import QualityPreference
-from domain.ports import Change, Claimed, Ownership, TaskWork
+from domain.ports import Change, Claimed, CommandKind, Ownership, TaskWork
 from persistence.engine import Database
 from tests.support.fakes import a_ledger_entry, a_team_with_tasks
 from tests.support.routes import a_route
@@ -37,7 +40,7 @@ def world(request: pytest.FixtureRequest) -> World:
 async def a_run(world: World, worker: str = "w1") -> Claimed:
     execution, tasks, snapshot = a_team_with_tasks("first", "second")
     await world.add(execution, tasks, snapshot)
-    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, worker)
+    claimed = await world.claim(execution.id, worker)
     assert claimed
     return claimed
 
@@ -65,7 +68,7 @@ async def test_a_claim_starts_the_execution_and_brings_the_whole_plan(world: Wor
     execution, tasks, snapshot = a_team_with_tasks("first", "second")
     await world.add(execution, tasks, snapshot)
 
-    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "w1")
+    claimed = await world.claim(execution.id, "w1")
 
     assert claimed
     assert (claimed.execution.status, claimed.execution.worker_id) == (ExecutionStatus.RUNNING, "w1")
@@ -79,7 +82,7 @@ async def test_a_claim_starts_the_execution_and_brings_the_whole_plan(world: Wor
 async def test_a_second_claim_takes_over_under_a_new_epoch_and_keeps_the_start(world: World) -> None:
     first = await a_run(world)
 
-    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+    second = await world.claim(first.execution.id, "w2")
 
     assert second
     assert second.ownership.epoch == 2
@@ -96,7 +99,7 @@ async def test_an_execution_that_is_over_or_unknown_cannot_be_claimed(world: Wor
     claimed = await a_run(world)
     await world.store.commit([the_end(claimed)])
 
-    assert await world.store.claim(DEFAULT_TENANT, claimed.execution.id, "w2") is None
+    assert await world.claim(claimed.execution.id, "w2") is None
     assert told(await world.events(claimed.execution.id)) == ["ExecutionStarted", "ExecutionCompleted"]
 
 
@@ -104,12 +107,12 @@ async def test_one_that_is_cancelling_stays_so_when_it_is_claimed(world: World) 
     first = await a_run(world)
     await world.move(first.execution, ExecutionStatus.CANCELLING)
 
-    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+    second = await world.claim(first.execution.id, "w2")
 
     assert second
     assert second.execution.status is ExecutionStatus.CANCELLING
-    assert await world.store.cancelling("w2") == [first.execution.id]
-    assert await world.store.cancelling("w1") == []
+    assert await world.store.commands("w2") == [(first.execution.id, CommandKind.CANCEL)]
+    assert await world.store.commands("w1") == []
 
 
 async def test_several_writers_number_without_gaps(world: World) -> None:
@@ -148,7 +151,7 @@ async def test_a_group_keeps_the_order_of_its_changes(world: World) -> None:
 
 async def test_an_old_epoch_writes_nothing_and_harms_nobody_in_its_group(world: World) -> None:
     old, other = await a_run(world), await a_run(world)
-    new = await world.store.claim(DEFAULT_TENANT, old.execution.id, "w2")
+    new = await world.claim(old.execution.id, "w2")
     assert new
     task = replace(old.tasks[0], status=TaskExecutionStatus.COMPLETED, output="stale")
     stale = replace(a_change(old.ownership, "stale"), task_executions=[task], ledger=[an_entry(old)])
@@ -207,20 +210,156 @@ async def test_tasks_and_ledger_entries_are_written_with_their_events(world: Wor
     assert await world.calls(claimed.execution.id) == 1
 
 
-async def test_executions_left_queued_are_found_oldest_first(world: World) -> None:
-    left = []
-    for minutes in (5, 9):
-        execution, tasks, snapshot = a_team_with_tasks("only")
-        execution.created_at = utc_now() - timedelta(minutes=minutes)
-        await world.add(execution, tasks, snapshot)
-        left.append(execution.id)
-    await a_run(world)
+async def test_nobody_claims_without_the_place_that_was_given_to_him(world: World) -> None:
+    execution, tasks, snapshot = a_team_with_tasks("only")
+    await world.add(execution, tasks, snapshot)
+    earlier = await world.admit(execution.id, "w1")
+    now = await world.admit(execution.id, "w2")
 
-    found = await world.store.queued_before(utc_now() - timedelta(minutes=1), 10)
+    assert await world.store.claim(earlier, "w1") is None
+    assert await world.store.claim(now, "w1") is None
 
-    assert set(found) == {(DEFAULT_TENANT, execution_id) for execution_id in left}
-    rest = await world.store.queued_before(utc_now() - timedelta(minutes=1), 10, 1)
-    assert list(rest) == list(found)[1:]
+    assert await world.store.claim(now, "w2")
+    assert told(await world.events(execution.id)) == ["ExecutionStarted"]
+
+
+async def test_a_finished_call_is_remembered_until_its_task_is_over(world: World) -> None:
+    first = await a_run(world)
+    task = first.tasks[0]
+    begun, calls = (
+        replace(task, status=TaskExecutionStatus.RUNNING, attempts=1),
+        [a_call_kept(task, 1), a_call_kept(task, 2)],
+    )
+    await world.store.commit(
+        [Change(first.ownership, task_executions=[begun], journal=[replace(calls[0], answer=None)])]
+    )
+    await world.store.commit([Change(first.ownership, journal=calls)])
+
+    second = await world.claim(first.execution.id, "w2")
+
+    assert second
+    assert sorted((call.ordinal, call.answer) for call in second.journal) == [(1, {"text": "1"}), (2, {"text": "2"})]
+    done = replace(begun, status=TaskExecutionStatus.COMPLETED, output="out")
+    await world.store.commit([Change(second.ownership, task_executions=[done])])
+    third = await world.claim(first.execution.id, "w3")
+    assert third
+    assert list(third.journal) == []
+
+
+async def test_a_refused_change_leaves_nothing_in_the_journal(world: World) -> None:
+    first = await a_run(world)
+    await world.claim(first.execution.id, "w2")
+
+    assert list(await world.store.commit([Change(first.ownership, journal=[a_call_kept(first.tasks[0], 1)])])) == [
+        False
+    ]
+
+    last = await world.claim(first.execution.id, "w3")
+    assert last
+    assert list(last.journal) == []
+
+
+async def test_what_a_run_paid_for_after_it_was_taken_over_is_known_to_the_next_one(world: World) -> None:
+    first = await a_run(world)
+    begun = replace(first.tasks[0], status=TaskExecutionStatus.RUNNING, attempts=1)
+    await world.store.commit([Change(first.ownership, task_executions=[begun])])
+    await world.claim(first.execution.id, "w2")
+    paid = replace(an_entry(first), attempt=1)
+    late = replace(a_call_kept(begun, 1), ledger_entry_id=paid.id)
+
+    assert list(await world.store.commit([Change(first.ownership, ledger=[paid], journal=[late])])) == [False]
+
+    last = await world.claim(first.execution.id, "w3")
+    assert last
+    assert [call.ordinal for call in last.journal] == [1]
+
+
+async def test_the_http_attempts_of_a_call_are_counted_over_all_runs(world: World) -> None:
+    first = await a_run(world)
+    begun = replace(first.tasks[0], status=TaskExecutionStatus.RUNNING, attempts=1)
+    entries = [
+        replace(an_entry(first), attempt=1, call=2, call_attempt=attempt, id=LedgerEntryId(new_id()))
+        for attempt in (1, 2)
+    ]
+    await world.store.commit([Change(first.ownership, task_executions=[begun], ledger=entries)])
+
+    second = await world.claim(first.execution.id, "w2")
+
+    assert second
+    assert dict(second.http_attempts) == {(begun.id, 1, 2): 2}
+
+
+async def test_a_pause_gives_the_place_back_and_is_refused_when_nobody_asked_for_it(world: World) -> None:
+    claimed = await a_run(world)
+    paused = replace(claimed.execution, status=ExecutionStatus.PAUSED, waiting_from=utc_now())
+    change = Change(claimed.ownership, [], execution=paused, expected=ExecutionStatus.RUNNING)
+    assert list(await world.store.commit([change])) == [False]
+    await world.change(claimed.execution.id, pause_requested_at=utc_now())
+    assert await world.store.commands("w1") == [(claimed.execution.id, CommandKind.PAUSE)]
+
+    assert list(await world.store.commit([change])) == [True]
+
+    kept = await world.execution(claimed.execution.id)
+    assert (kept.status, kept.pause_requested_at) == (ExecutionStatus.PAUSED, None)
+    assert await world.store.commands("w1") == []
+    assert list(await world.store.commit([a_change(claimed.ownership, "late")])) == [False]
+
+
+async def test_paused_time_is_counted_and_going_on_is_no_recovery(world: World) -> None:
+    claimed = await a_run(world)
+    await world.change(claimed.execution.id, pause_requested_at=utc_now())
+    paused = replace(claimed.execution, status=ExecutionStatus.PAUSED, waiting_from=utc_now() - timedelta(seconds=100))
+    await world.store.commit([Change(claimed.ownership, execution=paused, expected=ExecutionStatus.RUNNING)])
+    await world.move(claimed.execution, ExecutionStatus.RUNNING)
+
+    again = await world.claim(claimed.execution.id, "w2")
+
+    assert again
+    assert again.execution.waited_seconds >= 100
+    assert again.takeovers == 0
+    events = await world.events(claimed.execution.id)
+    assert not any(event.is_recovery for event in events if isinstance(event, ExecutionStarted))
+
+
+async def test_nobody_waits_for_an_answer_that_is_there(world: World) -> None:
+    claimed = await a_run(world)
+    task = replace(claimed.tasks[0], status=TaskExecutionStatus.AWAITING_APPROVAL, attempts=1)
+    asked = an_approval(claimed, task)
+    await world.store.commit([Change(claimed.ownership, task_executions=[task], approvals=[asked])])
+    assert await world.store.commands("w1") == []
+    waits = replace(claimed.execution, status=ExecutionStatus.AWAITING_APPROVAL, waiting_from=utc_now())
+    change = Change(claimed.ownership, execution=waits, expected=ExecutionStatus.RUNNING)
+    await world.decide(replace(asked, status=ApprovalStatus.APPROVED))
+
+    assert list(await world.store.commit([change])) == [False]
+
+    assert await world.store.commands("w1") == [(claimed.execution.id, CommandKind.DECIDED)]
+    found = await world.store.approvals(DEFAULT_TENANT, claimed.execution.id)
+    assert [approval.status for approval in found] == [ApprovalStatus.APPROVED]
+
+
+async def test_an_end_cancels_the_questions_that_are_open(world: World) -> None:
+    claimed = await a_run(world)
+    task = replace(claimed.tasks[0], status=TaskExecutionStatus.AWAITING_APPROVAL, attempts=1)
+    await world.store.commit(
+        [Change(claimed.ownership, task_executions=[task], approvals=[an_approval(claimed, task)])]
+    )
+
+    await world.store.commit([the_end(claimed)])
+
+    assert [approval.status for approval in await world.approvals(claimed.execution.id)] == [ApprovalStatus.CANCELLED]
+
+
+def a_call_kept(task: TaskExecution, ordinal: int) -> JournalEntry:
+    answer = {"text": str(ordinal)}
+    return JournalEntry(
+        task.tenant_id, task.execution_id, task.id, 1, CallKind.MODEL, f"hash {ordinal}", 1, ordinal, answer
+    )
+
+
+def an_approval(claimed: Claimed, task: TaskExecution) -> Approval:
+    project_id = claimed.execution.project_id
+    return Approval(DEFAULT_TENANT, project_id, task.execution_id, task.id, ApprovalKind.TASK, "out", task.attempts)
 
 
 async def test_a_commit_that_succeeded_although_the_answer_was_lost_is_not_made_twice(database: Database) -> None:
@@ -254,7 +393,7 @@ async def test_a_claim_that_takes_over_brings_what_was_spent(world: World) -> No
     entries = [an_entry(first), an_entry(first)]
     await world.store.commit([replace(a_change(first.ownership, "a"), ledger=entries)])
 
-    second = await world.store.claim(DEFAULT_TENANT, first.execution.id, "w2")
+    second = await world.claim(first.execution.id, "w2")
 
     assert first.spent == {}
     assert second
@@ -276,8 +415,9 @@ async def test_giving_up_ends_an_execution_and_fences_its_owner(
     await world.move(claimed.execution, before)
     failure = RunFailed(FailureCode.INTERNAL, "Broken.")
 
+    place = (await world.admit(claimed.execution.id), "w1")
     for _ in range(2):
-        await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, failure)
+        await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, failure, place)
     accepted = await world.store.commit([a_change(claimed.ownership, "late")])
 
     ended = await world.execution(claimed.execution.id)
@@ -325,7 +465,9 @@ async def test_giving_up_for_want_of_money_says_what_was_missing(world: World) -
     failure = RunFailed(FailureCode.BUDGET_EXCEEDED, SHORTFALL.message)
     failure.shortfall = SHORTFALL
 
-    await world.store.give_up(DEFAULT_TENANT, claimed.execution.id, failure)
+    await world.store.give_up(
+        DEFAULT_TENANT, claimed.execution.id, failure, (await world.admit(claimed.execution.id), "w1")
+    )
 
     ended = await world.execution(claimed.execution.id)
     assert ended.failure == Failure(FailureCode.BUDGET_EXCEEDED, SHORTFALL.message, SHORTFALL)
@@ -339,7 +481,7 @@ async def test_a_claim_brings_what_the_kickoff_asked_of_money_and_output(world: 
     tasks[0].max_budget, tasks[0].output_schema = Decimal("0.5"), {"type": "object"}
     await world.add(execution, tasks, snapshot)
 
-    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "w1")
+    claimed = await world.claim(execution.id, "w1")
 
     assert claimed
     run, task = claimed.execution, claimed.tasks[0]

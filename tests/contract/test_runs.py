@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,6 @@ from domain.errors import FailureCode, RunFailed, Unavailable
 from domain.events import (
     ExecutionEvent,
     ExecutionFailed,
-    ModelCalled,
     TaskCompleted,
     TaskFailed,
     TaskStarted,
@@ -20,13 +19,14 @@ from domain.model.execution import Execution, ExecutionStatus, TaskExecutionStat
 from domain.model.identity import DEFAULT_TENANT
 from domain.model.model import Tier
 from domain.model.routing import QualityPreference
-from domain.model.team import Process
 from domain.ports import RunSink, TaskWork
 from domain.services.recorder import EventRecorder
-from domain.services.runs import BETWEEN_OUTPUTS, RunExecution, RunRules
+from domain.services.runs import RunExecution, RunRules
+from domain.services.task_work import BETWEEN_OUTPUTS
 from persistence.engine import Database
-from tests.support.fakes import FakeHints, ScriptedRunner, Step, a_ledger_entry, a_team_with_tasks
+from tests.support.fakes import FakeHints, ScriptedRunner, a_ledger_entry, a_team_with_tasks
 from tests.support.routes import FakeCatalogue, a_model, an_offer
+from tests.support.run_workers import RULES, Blocked, Worker, a_call, failing, queued
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
 COMPLETED, FAILED, CANCELLED, SKIPPED, PENDING, RUNNING = (
@@ -37,97 +37,6 @@ COMPLETED, FAILED, CANCELLED, SKIPPED, PENDING, RUNNING = (
     TaskExecutionStatus.PENDING,
     TaskExecutionStatus.RUNNING,
 )
-RULES = RunRules(default_model="test/default", first_pause=0.01, longest_context=60)
-
-
-@dataclass
-class Worker:
-    """What runs executions in a worker process, on this data."""
-
-    run: RunExecution
-    recorder: EventRecorder
-    runner: ScriptedRunner
-
-    async def __call__(self, execution: Execution) -> None:
-        await self.run(DEFAULT_TENANT, execution.id)
-
-    def begin(self, execution: Execution) -> "asyncio.Task[None]":
-        return asyncio.create_task(self(execution))
-
-
-@pytest.fixture(params=["fake", "sql"])
-def world(request: pytest.FixtureRequest) -> World:
-    return FakeWorld() if request.param == "fake" else SqlWorld(request.getfixturevalue("database"))
-
-
-@pytest.fixture
-async def a_worker(world: World) -> AsyncIterator[Callable[..., Worker]]:
-    recorders: list[EventRecorder] = []
-
-    def made(
-        name: str = "w1", *, rules: RunRules = RULES, models: FakeCatalogue | None = None, **script: Step
-    ) -> Worker:
-        recorder = EventRecorder(world.store, FakeHints())
-        recorder.start()
-        recorders.append(recorder)
-        runner = ScriptedRunner(**script)
-        run = RunExecution(world.store, recorder, runner, models or FakeCatalogue(), name, rules)
-        return Worker(run, recorder, runner)
-
-    yield made
-    for recorder in recorders:
-        await recorder.stop(1)
-
-
-async def queued(world: World, *names: str, **settings: Any) -> Execution:
-    execution, tasks, snapshot = a_team_with_tasks(*names, **settings)
-    await world.add(execution, tasks, snapshot)
-    return execution
-
-
-class Blocked:
-    """A step that begins and does not end by itself."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.was_cancelled = False
-
-    async def __call__(self, work: TaskWork, sink: RunSink) -> str:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.was_cancelled = True
-            sink.book(a_ledger_entry(work), a_call(work))  # as the gateway does with a call that is closed
-            raise
-        return ""
-
-
-def failing(*failures: Exception) -> Step:
-    """A step that fails with these, one after another, and then succeeds."""
-    left = list(failures)
-
-    async def step(work: TaskWork, _: RunSink) -> str:
-        if left:
-            raise left.pop(0)
-        return f"{work.task.name} at last"
-
-    return step
-
-
-def a_call(work: TaskWork) -> ModelCalled:
-    return ModelCalled(
-        tenant_id=work.ownership.tenant_id,
-        execution_id=work.ownership.execution_id,
-        task_execution_id=work.task_execution_id,
-        role_id=work.role_id,
-        model=work.model,
-        outcome="SUCCEEDED",
-        prompt_tokens=10,
-        completion_tokens=0,
-        cost_amount=Decimal("0.01"),
-        latency_seconds=0.1,
-    )
 
 
 async def calling(work: TaskWork, sink: RunSink) -> str:
@@ -350,23 +259,11 @@ async def test_an_end_that_cannot_be_stored_still_ends_the_execution() -> None:
         return "unstorable"
 
     run = RunExecution(world.store, recorder, ScriptedRunner(only=breaking), FakeCatalogue(), "w1", RULES)
-    await run(DEFAULT_TENANT, execution.id)
+    await run(await world.admit(execution.id))
     await recorder.stop(1)
 
     ended = await world.execution(execution.id)
     assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
-
-
-async def test_a_process_that_cannot_be_run_yet_says_so(world: World, a_worker: Callable[..., Worker]) -> None:
-    execution, tasks, snapshot = a_team_with_tasks("only")
-    snapshot.team.process = Process.HIERARCHICAL
-    await world.add(execution, tasks, snapshot)
-    worker = a_worker()
-
-    await worker(execution)
-
-    assert (await world.execution(execution.id)).failure_code is FailureCode.PROCESS_UNSUPPORTED
-    assert worker.runner.names == []
 
 
 async def test_cancelling_closes_the_call_in_flight_and_books_it_before_the_end(
@@ -408,7 +305,7 @@ async def test_a_cancellation_that_comes_with_the_last_output_wins(
 
 async def test_a_claim_that_finds_it_cancelling_ends_it(world: World, a_worker: Callable[..., Worker]) -> None:
     execution = await queued(world, "only")
-    await world.store.claim(DEFAULT_TENANT, execution.id, "dead")
+    await world.claim(execution.id, "dead")
     await world.move(execution, ExecutionStatus.CANCELLING)
     worker = a_worker()
 
@@ -450,7 +347,7 @@ async def test_a_run_that_lost_its_execution_stops_and_writes_nothing(
     stalled = a_worker("stalled", only=blocked)
     running = stalled.begin(execution)
     await blocked.begun.wait()
-    await world.store.claim(DEFAULT_TENANT, execution.id, "another")
+    await world.claim(execution.id, "another")
     before = await kinds(world, execution)
 
     stalled.recorder.sink(stalled.runner.works[0].ownership).emit(a_call(stalled.runner.works[0]))
@@ -526,7 +423,7 @@ async def test_an_execution_whose_plan_cannot_be_read_fails(database: Database) 
     recorder = EventRecorder(world.store, FakeHints())
     runner = ScriptedRunner()
 
-    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(await world.admit(execution.id))
 
     ended = await world.execution(execution.id)
     assert (ended.status, ended.failure_code) == (ExecutionStatus.FAILED, FailureCode.INTERNAL)
@@ -553,7 +450,7 @@ async def test_what_is_claimed_while_the_worker_stops_is_not_begun(monkeypatch: 
 
     monkeypatch.setattr(world.store, "claim", slow)
     recorder.start()
-    running = asyncio.create_task(run(DEFAULT_TENANT, execution.id))
+    running = asyncio.create_task(run(await world.admit(execution.id)))
     await claiming.wait()
     await run.stop(0)
     answered.set()
@@ -578,7 +475,7 @@ async def test_a_run_whose_bookings_are_lost_fails_with_its_tasks_as_they_ended(
         return "done"
 
     runner = ScriptedRunner(only=unbookable)
-    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(DEFAULT_TENANT, execution.id)
+    await RunExecution(world.store, recorder, runner, FakeCatalogue(), "w1", RULES)(await world.admit(execution.id))
     await recorder.stop(1)
 
     ended = await world.execution(execution.id)
@@ -589,8 +486,8 @@ async def test_a_run_whose_bookings_are_lost_fails_with_its_tasks_as_they_ended(
 async def test_an_execution_that_kills_its_workers_fails(world: World, a_worker: Callable[..., Worker]) -> None:
     execution = await queued(world, "only")
     for _ in range(3):
-        await world.store.claim(DEFAULT_TENANT, execution.id, "dead")
-    worker = a_worker(rules=replace(RULES, most_claims=3))
+        await world.claim(execution.id, "dead")
+    worker = a_worker(rules=replace(RULES, most_takeovers=2))
 
     await worker(execution)
 

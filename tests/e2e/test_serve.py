@@ -10,10 +10,12 @@ import pytest
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
 
+from app.migrations import newest_revision
 from app.seed import PROJECT, TEAM
 from tests.support.postgres import DatabaseServer, disposable_data_dir
 from tests.support.processes import Served, free_port, processes_of, run_cli, served, wait_until, wait_until_gone
 
+NEWEST = newest_revision()
 PROJECTS = "{ tenant { projects { nodes { id name teams { nodes { id name roles { title } tasks { name } } } } } } }"
 KICKOFF = """
 mutation Kickoff($input: KickoffTeamInput!) {
@@ -151,9 +153,9 @@ def test_a_database_of_ones_own_is_migrated_by_command_only(database_server: Dat
 
     database_server.drop_database("external")
     assert refused.returncode == 1
-    assert refused.stderr == "regatta: the database is empty, needed is 0002: run `regatta migrate` first\n"
-    assert (migrated.returncode, migrated.stdout) == (0, "The database is at revision 0002, newly made.\n")
-    assert (again.returncode, again.stdout) == (0, "The database is at revision 0002.\n")
+    assert refused.stderr == f"regatta: the database is empty, needed is {NEWEST}: run `regatta migrate` first\n"
+    assert (migrated.returncode, migrated.stdout) == (0, f"The database is at revision {NEWEST}, newly made.\n")
+    assert (again.returncode, again.stdout) == (0, f"The database is at revision {NEWEST}.\n")
     assert projects == []
     assert not (data_dir / "postgres").exists()
 

@@ -14,11 +14,11 @@ from alembic import command
 from app.main import create_app
 from app.migrations import configuration, migrate
 from app.settings import Settings
-from domain.model.identity import DEFAULT_TENANT, ExecutionId
+from domain.model.identity import ExecutionId
 from persistence.engine import LEAST_SERVER_VERSION, Database
-from persistence.run_store import SqlRunStore
 from persistence.workers import SqlWorkers
 from tests.support.graphql import Graph
+from tests.support.worlds import SqlWorld
 
 pytestmark = pytest.mark.extra
 
@@ -87,7 +87,7 @@ async def test_a_team_is_made_kicked_off_claimed_and_read(url_of_15: str) -> Non
         await graph.task(team_id, roleId=role_id, dependsOn=[first])
         execution_id = await graph.kickoff(team_id, idempotencyKey="once")
         stored = ExecutionId(await database.pool.fetchval("SELECT id FROM execution"))
-        await SqlRunStore(database.pool).claim(DEFAULT_TENANT, stored, "w1")
+        await SqlWorld(database).claim(stored)
         await SqlWorkers(database.pool).tidy()
 
         data = await graph.query(READ, id=team_id)

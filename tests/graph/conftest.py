@@ -29,7 +29,7 @@ def database_url(graph_database_url: str) -> str:
         for table in metadata.sorted_tables:
             mine = sql.SQL("WHERE id <> %s" if table.name == "tenant" else "WHERE %s IS NOT NULL")
             owner.execute(sql.SQL("DELETE FROM {} ").format(sql.Identifier(table.name)) + mine, [DEFAULT_TENANT])
-        owner.execute("UPDATE tenant SET monthly_budget = NULL")
+        owner.execute("UPDATE tenant SET monthly_budget = NULL, max_parallel_executions = NULL, retention_days = NULL")
     return graph_database_url
 
 

@@ -4,17 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from domain.errors import RunFailed, Unavailable
 from domain.events import TERMINAL, ExecutionCancelled, ExecutionEvent, ExecutionFailed, ExecutionStarted
+from domain.model.approval import Approval, ApprovalStatus
 from domain.model.budget import BudgetScope
-from domain.model.execution import TASK_FINAL, Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.execution import (
+    TASK_DONE,
+    TASK_FINAL,
+    Execution,
+    ExecutionStatus,
+    TaskExecution,
+    TaskExecutionStatus,
+)
 from domain.model.identity import (
     DEFAULT_TENANT,
+    AdmissionId,
     ExecutionId,
     ProjectId,
     RevisionId,
@@ -23,11 +31,13 @@ from domain.model.identity import (
     new_id,
     utc_now,
 )
+from domain.model.journal import CallKey, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, Usage
+from domain.model.refinement import RefinementPass
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
 from domain.model.team import Team
-from domain.ports import Change, Claimed, Listener, Ownership, RunSink, TaskWork
+from domain.ports import AdmissionKey, Change, Claimed, CommandKind, Listener, Ownership, RunSink, TaskWork
 from tests.support.budgets import InMemoryBudgets, call_of
 
 
@@ -79,6 +89,10 @@ class _Stored:
     tasks: dict[UUID, TaskExecution]
     snapshot: TeamSnapshot
     epoch: int = 0
+    place: tuple[AdmissionId, str] | None = None
+    journal: dict[tuple[UUID, int, CallKey], JournalEntry] = field(default_factory=dict)
+    approvals: list[Approval] = field(default_factory=list)
+    passes: list[RefinementPass] = field(default_factory=list)
     events: list[ExecutionEvent] = field(default_factory=list)
     ledger: list[LedgerEntry] = field(default_factory=list)
 
@@ -123,14 +137,30 @@ class InMemoryRunStore:
     def kept(self, execution_id: ExecutionId) -> _Stored:
         return self._kept[execution_id]
 
-    async def claim(self, tenant_id: TenantId, execution_id: ExecutionId, worker_id: str) -> Claimed | None:
+    def admit(self, execution_id: ExecutionId, worker_id: str = "w1") -> AdmissionKey:
+        """Give the execution a place on this worker, whoever has it now."""
+        kept = self._kept[execution_id]
+        kept.place = (AdmissionId(new_id()), worker_id)
+        return AdmissionKey(kept.execution.tenant_id, execution_id, kept.place[0])
+
+    async def claim(self, admission: AdmissionKey, worker_id: str) -> Claimed | None:
+        tenant_id, execution_id = admission.tenant_id, admission.execution_id
         kept = self._kept.get(execution_id)
-        if kept is None or kept.execution.is_final:
+        if kept is None or kept.execution.is_final or kept.place != (admission.id, worker_id):
             return None
-        is_recovery = kept.execution.status is not ExecutionStatus.QUEUED
-        status = kept.execution.status if is_recovery else ExecutionStatus.RUNNING
-        started_at = kept.execution.started_at or utc_now()
-        kept.execution = replace(kept.execution, status=status, worker_id=worker_id, started_at=started_at)
+        is_first, now = kept.execution.status is ExecutionStatus.QUEUED, utc_now()
+        is_recovery = not is_first and kept.execution.waiting_from is None
+        status = ExecutionStatus.RUNNING if is_first else kept.execution.status
+        since = kept.execution.waiting_from if kept.execution.started_at else None
+        waited = (now - since).total_seconds() if since else 0.0
+        kept.execution = replace(
+            kept.execution,
+            status=status,
+            worker_id=worker_id,
+            started_at=kept.execution.started_at or now,
+            waiting_from=None,
+            waited_seconds=kept.execution.waited_seconds + waited,
+        )
         kept.epoch += 1
         started = ExecutionStarted(
             tenant_id=tenant_id,
@@ -142,7 +172,21 @@ class InMemoryRunStore:
         self.append(execution_id, started, *self._lost_calls(kept, execution_id))
         tasks = sorted((replace(task) for task in kept.tasks.values()), key=lambda task: task.position)
         ownership = Ownership(tenant_id, kept.execution.project_id, execution_id, kept.epoch)
-        return Claimed(replace(kept.execution), tasks, kept.snapshot, ownership, self._spent(kept))
+        claimed = Claimed(replace(kept.execution), tasks, kept.snapshot, ownership, self._spent(kept))
+        claimed.journal = [replace(call) for call in kept.journal.values()]
+        claimed.http_attempts = self._made(kept)
+        claimed.approvals = await self.approvals(tenant_id, execution_id)
+        claimed.passes = list(kept.passes)
+        recoveries = [event for event in kept.events if isinstance(event, ExecutionStarted) and event.is_recovery]
+        claimed.takeovers = len(recoveries)
+        return claimed
+
+    def _made(self, kept: _Stored) -> dict[tuple[TaskExecutionId, int, int], int]:
+        made: dict[tuple[TaskExecutionId, int, int], int] = {}
+        for entry in kept.ledger:
+            numbers = (entry.task_execution_id, entry.attempt, entry.call)
+            made[numbers] = max(made.get(numbers, 0), entry.call_attempt)
+        return made
 
     def _lost_calls(self, kept: _Stored, execution_id: ExecutionId) -> list[ExecutionEvent]:
         entries, known = self.budgets.lost_of(execution_id, kept.epoch), set(self.budgets.ledger)
@@ -174,15 +218,25 @@ class InMemoryRunStore:
             )
         return spent
 
-    async def give_up(self, tenant_id: TenantId, execution_id: ExecutionId, failure: RunFailed) -> None:
+    async def give_up(
+        self,
+        tenant_id: TenantId,
+        execution_id: ExecutionId,
+        failure: RunFailed,
+        place: tuple[AdmissionKey, str] | None = None,
+    ) -> None:
         kept = self._kept.get(execution_id)
         if kept is None or kept.execution.is_final:
             return
+        has_place = place is not None and kept.place == (place[0].id, place[1])
+        if kept.execution.status is not ExecutionStatus.CANCELLING and not has_place:
+            return
+        kept.journal = {}
         kept.epoch += 1
         over: ExecutionEvent
         if kept.execution.status is ExecutionStatus.CANCELLING:
             ended, rest = ExecutionStatus.CANCELLED, TaskExecutionStatus.CANCELLED
-            done = sum(task.status is TaskExecutionStatus.COMPLETED for task in kept.tasks.values())
+            done = sum(task.status in TASK_DONE for task in kept.tasks.values())
             over = ExecutionCancelled(tenant_id=tenant_id, execution_id=execution_id, completed_tasks=done)
             kept.execution = replace(kept.execution, status=ended)
         else:
@@ -199,6 +253,7 @@ class InMemoryRunStore:
         kept.tasks = {
             key: task if task.status in TASK_FINAL else replace(task, status=rest) for key, task in kept.tasks.items()
         }
+        self._leave(kept)
         self.append(execution_id, *self._lost_calls(kept, execution_id), over)
 
     async def commit(self, changes: Sequence[Change]) -> Sequence[bool]:
@@ -216,6 +271,8 @@ class InMemoryRunStore:
         if first is not None and any(event is first for event in kept.events):
             return True  # an earlier attempt was committed after all
         is_accepted = self._accept(change, kept)
+        if not is_accepted:
+            self._keep_late_calls(change, kept)
         warned = self._book(change.ledger, {entry.id for entry in change.ledger} if is_accepted else set())
         if is_accepted:
             events, end = change.events, bool(change.events) and isinstance(change.events[-1], TERMINAL)
@@ -227,30 +284,74 @@ class InMemoryRunStore:
     def _accept(self, change: Change, kept: _Stored) -> bool:
         if change.ownership.epoch != kept.epoch:
             return False
-        if change.execution is not None and kept.execution.status is not change.expected:
+        if change.execution is not None and not self._may_move(change.execution, change, kept):
             return False
         kept.tasks.update({task.id: replace(task) for task in change.task_executions})
+        kept.journal |= {(call.task_execution_id, call.attempt, call.key): call for call in change.journal}
+        over = {task.id for task in kept.tasks.values() if task.status in TASK_FINAL}
+        kept.journal = {key: call for key, call in kept.journal.items() if key[0] not in over}
+        asked = {(approval.task_execution_id, approval.attempt, approval.call_key) for approval in change.approvals}
+        kept.approvals = [
+            approval
+            for approval in kept.approvals
+            if (approval.task_execution_id, approval.attempt, approval.call_key) not in asked
+        ] + change.approvals
+        kept.passes += change.passes
         if change.execution is not None:
-            kept.execution = replace(change.execution)
-            kept.epoch += change.execution.is_final
+            requested = None if change.execution.status is ExecutionStatus.PAUSED else kept.execution.pause_requested_at
+            kept.execution = replace(change.execution, pause_requested_at=requested)
+            kept.epoch += 1
+            self._leave(kept)
         return True
 
-    async def cancelling(self, worker_id: str) -> Sequence[ExecutionId]:
-        return [
-            identifier
-            for identifier, kept in self._kept.items()
-            if kept.execution.status is ExecutionStatus.CANCELLING and kept.execution.worker_id == worker_id
-        ]
+    def _keep_late_calls(self, change: Change, kept: _Stored) -> None:
+        going = {TaskExecutionStatus.RUNNING, TaskExecutionStatus.AWAITING_APPROVAL}
+        for call in change.journal:
+            task, key = kept.tasks[call.task_execution_id], (call.task_execution_id, call.attempt, call.key)
+            is_current = task.attempts == call.attempt and task.status in going
+            if is_current and call.answer and call.ledger_entry_id and key not in kept.journal:
+                kept.journal[key] = call
 
-    async def queued_before(
-        self, moment: datetime, limit: int, skip: int = 0
-    ) -> Sequence[tuple[TenantId, ExecutionId]]:
-        queued = [
-            (kept.execution.tenant_id, identifier)
-            for identifier, kept in self._kept.items()
-            if kept.execution.status is ExecutionStatus.QUEUED and kept.execution.created_at < moment
-        ]
-        return queued[skip : skip + limit]
+    def _may_move(self, execution: Execution, change: Change, kept: _Stored) -> bool:
+        match execution.status:
+            case ExecutionStatus.PAUSED if kept.execution.pause_requested_at is None:
+                return False
+            case ExecutionStatus.AWAITING_APPROVAL if self._decided(kept):
+                return False
+            case _:
+                return kept.execution.status is change.expected
+
+    def _decided(self, kept: _Stored) -> bool:
+        """Whether a task waits for an answer that is there."""
+        waiting = {task.id for task in kept.tasks.values() if task.status is TaskExecutionStatus.AWAITING_APPROVAL}
+        return bool(waiting - {approval.task_execution_id for approval in kept.approvals if approval.is_open})
+
+    def _leave(self, kept: _Stored) -> None:
+        kept.place = None
+        if kept.execution.is_final:
+            cancelled = ApprovalStatus.CANCELLED
+            kept.approvals = [
+                replace(approval, status=cancelled) if approval.is_open else approval for approval in kept.approvals
+            ]
+
+    async def commands(self, worker_id: str) -> Sequence[tuple[ExecutionId, CommandKind]]:
+        wanted: list[tuple[ExecutionId, CommandKind]] = []
+        for identifier, kept in self._kept.items():
+            if kept.place is None or kept.place[1] != worker_id:
+                continue
+            if kept.execution.status is ExecutionStatus.CANCELLING:
+                wanted.append((identifier, CommandKind.CANCEL))
+            elif kept.execution.pause_requested_at is not None:
+                wanted.append((identifier, CommandKind.PAUSE))
+            if self._decided(kept):
+                wanted.append((identifier, CommandKind.DECIDED))
+        return wanted
+
+    async def approvals(self, tenant_id: TenantId, execution_id: ExecutionId) -> Sequence[Approval]:
+        kept = self._kept[execution_id]
+        assert kept.execution.tenant_id == tenant_id
+        going = {task.id for task in kept.tasks.values() if task.status not in TASK_FINAL}
+        return [approval for approval in kept.approvals if approval.task_execution_id in going]
 
     async def events(
         self, tenant_id: TenantId, execution_id: ExecutionId, after: int, limit: int
@@ -280,11 +381,22 @@ class ScriptedRunner:
     def __init__(self, **script: Step) -> None:
         self.script = script
         self.works: list[TaskWork] = []
+        self.evaluations: list[tuple[TaskWork, str]] = []
+        self.verdicts: list[str | RunFailed] = []
+        """What the evaluator answers, one each."""
 
     async def run(self, work: TaskWork, sink: RunSink) -> str:
         self.works.append(work)
         step = self.script.get(work.task.name)
         return await step(work, sink) if step else f"{work.task.name} done"
+
+    async def evaluate(self, work: TaskWork, prompt: str, schema: Mapping[str, Any], sink: RunSink) -> str:
+        del schema, sink
+        self.evaluations.append((work, prompt))
+        verdict = self.verdicts.pop(0)
+        if isinstance(verdict, RunFailed):
+            raise verdict
+        return verdict
 
     @property
     def names(self) -> list[str]:

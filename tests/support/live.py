@@ -15,14 +15,27 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from domain.events import ExecutionCompleted, ExecutionEvent, OutputStreamed, TaskCompleted, TaskStarted
+from domain.errors import FailureCode
+from domain.events import (
+    ApprovalRequested,
+    ExecutionAwaitingApproval,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionEvent,
+    ExecutionFailed,
+    ExecutionPaused,
+    OutputStreamed,
+    TaskCompleted,
+    TaskStarted,
+)
+from domain.model.approval import Approval, ApprovalKind
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, utc_now
 from domain.model.ledger import CallOutcome, LedgerEntry
-from domain.ports import Change, Claimed, execution_topic, project_topic
+from domain.ports import AdmissionKey, Change, Claimed, approvals_topic, execution_topic, project_topic
 from persistence.engine import Database
 from persistence.run_store import SqlRunStore
-from resolvers.node_ids import parse_node_id
+from resolvers.node_ids import node_id, parse_node_id
 from tests.support.graphql import Graph
 
 SOON = 20.0
@@ -128,6 +141,26 @@ class Socket:
             yield message["payload"]
 
 
+async def place_for(database: Database, execution_id: ExecutionId, worker_id: str) -> AdmissionKey:
+    """Give an execution that waits a place on this worker, past all limits."""
+    admission = await database.pool.fetchval(
+        "UPDATE admission SET worker_id = $2, admitted_at = now() WHERE execution_id = $1 AND worker_id IS NULL"
+        " RETURNING id",
+        execution_id,
+        worker_id,
+    )
+    assert admission, "it does not wait for a place"
+    return AdmissionKey(DEFAULT_TENANT, execution_id, admission)
+
+
+async def archive(database: Database, execution: str) -> None:
+    """Let an execution that is over be so old that it is archived, whatever its tenant wants."""
+    identifier = parse_node_id(execution)[1]
+    old = "UPDATE execution SET finished_at = finished_at - interval '36500 days' WHERE id = $1"
+    assert await database.pool.execute(old, identifier) == "UPDATE 1"
+    assert await database.pool.fetchval("SELECT archive_executions(30000, 1000)") > 0
+
+
 @dataclass
 class PlayedWorker:
     """A worker's writes on one execution, over connections of its own."""
@@ -140,7 +173,7 @@ class PlayedWorker:
     async def on(cls, graph: Graph, database: Database, execution: str) -> Self:
         store = SqlRunStore(database.pool)
         identifier = ExecutionId(parse_node_id(execution)[1])
-        claimed = await store.claim(DEFAULT_TENANT, identifier, "played")
+        claimed = await store.claim(await place_for(database, identifier, "played"), "played")
         assert claimed
         worker = cls(store, graph, claimed)
         await worker.hint()
@@ -184,6 +217,70 @@ class PlayedWorker:
             execution=execution,
             expected=ExecutionStatus.RUNNING,
         )
+
+    async def pauses(self) -> None:
+        """It has heard of the request, and stops at a boundary."""
+        paused = replace(self.claimed.execution, status=ExecutionStatus.PAUSED, waiting_from=utc_now())
+        event = ExecutionPaused(tenant_id=paused.tenant_id, execution_id=paused.id)
+        await self.write(event, execution=paused, expected=ExecutionStatus.RUNNING)
+
+    async def cancels(self) -> None:
+        """It has heard of the request, and lets go; no task was done."""
+        execution = replace(self.claimed.execution, status=ExecutionStatus.CANCELLED, finished_at=utc_now())
+        task = replace(self._task, status=TaskExecutionStatus.CANCELLED, finished_at=utc_now())
+        event = ExecutionCancelled(tenant_id=execution.tenant_id, execution_id=execution.id, completed_tasks=0)
+        await self.write(event, execution=execution, expected=ExecutionStatus.CANCELLING, task_executions=[task])
+
+    async def fails(self) -> None:
+        """It gives the execution up, with whatever its tasks are."""
+        code, message = FailureCode.INTERNAL, "It broke."
+        failed = replace(
+            self.claimed.execution,
+            status=ExecutionStatus.FAILED,
+            failure_code=code,
+            failure_message=message,
+            finished_at=utc_now(),
+        )
+        event = ExecutionFailed(tenant_id=failed.tenant_id, execution_id=failed.id, code=code, message=message)
+        await self.write(event, execution=failed, expected=ExecutionStatus.RUNNING)
+
+    async def completes(self, task: int, output: str) -> None:
+        """One of its tasks is done, and the execution goes on."""
+        done = self.claimed.tasks[task]
+        done.status, done.output, done.model, done.attempts = TaskExecutionStatus.COMPLETED, output, "test/model", 1
+        done.started_at = done.finished_at = utc_now()
+        event = TaskCompleted(**self._whose, name=done.name, attempt=1, total_tokens=0, cost_amount=Decimal(0))
+        await self.write(event, task_executions=[done])
+
+    async def asks(self, kind: ApprovalKind, prompt: str, *, task: int = 0, stops: bool = True, **values: Any) -> str:
+        """A human is asked about one of its tasks; unless it `stops`, it goes on with others. The approval's id."""
+        asked = self.claimed.tasks[task]
+        asked.status, asked.attempts, asked.output = TaskExecutionStatus.AWAITING_APPROVAL, 1, prompt
+        execution = self.claimed.execution
+        approval = Approval(
+            execution.tenant_id, execution.project_id, execution.id, asked.id, kind, prompt, 1, **values
+        )
+        requested = ApprovalRequested(
+            tenant_id=execution.tenant_id,
+            execution_id=execution.id,
+            task_execution_id=asked.id,
+            role_id=asked.role_id,
+            approval_id=approval.id,
+            kind=kind,
+            assignee=approval.assignee,
+            expires_at=approval.expires_at,
+        )
+        await self.write(requested, task_executions=[asked], approvals=[approval])
+        if stops:
+            await self.waits()
+        await self.graph.container.hints.publish([approvals_topic(execution.tenant_id)])
+        return node_id("Approval", approval.id)
+
+    async def waits(self) -> None:
+        """Nothing can be done before a human answers: it leaves its place."""
+        waiting = replace(self.claimed.execution, status=ExecutionStatus.AWAITING_APPROVAL, waiting_from=utc_now())
+        event = ExecutionAwaitingApproval(tenant_id=waiting.tenant_id, execution_id=waiting.id, open_approvals=1)
+        await self.write(event, execution=waiting, expected=ExecutionStatus.RUNNING)
 
     @property
     def _task(self) -> Any:

@@ -56,11 +56,13 @@ class Served:
 
     def worker(self) -> psutil.Process:
         """The worker process, as soon as there is one."""
-        wait_until(self._workers)
-        return self._workers()[0]
+        wait_until(self.workers)
+        return self.workers()[0]
 
-    def _workers(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process(self.process.pid).children() if "worker" in child.cmdline()]
+    def workers(self) -> list[psutil.Process]:
+        """All worker processes: the children of the one that keeps them."""
+        nurseries = [each for each in psutil.Process(self.process.pid).children() if "worker" in each.cmdline()]
+        return [worker for nursery in nurseries for worker in nursery.children()]
 
     def press_ctrl_c(self) -> int:
         """What a terminal does, to the whole group; the exit status."""
@@ -129,9 +131,9 @@ def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_until(condition: Any) -> None:
+def wait_until(condition: Any, seconds: float = SOON) -> None:
     """Wait until it is true; an OSError counts as not yet."""
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if condition():

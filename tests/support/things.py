@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from persistence.tables import metadata
-from resolvers.node_ids import node_id
+from resolvers.node_ids import node_id, parse_node_id
 from tests.support.graphql import Graph
 
-KINDS = ("Project", "Team", "Role", "Task", "Tool", "Model", "Execution", "TaskExecution", "TeamRevision")
+KINDS = ("Project", "Team", "Role", "Task", "Tool", "Model", "Execution", "TaskExecution", "TeamRevision", "Approval")
 
 
 async def one_of_each(graph: Graph) -> dict[str, str]:
@@ -38,7 +38,22 @@ async def one_of_each(graph: Graph) -> dict[str, str]:
         "Execution": execution_id,
         "TaskExecution": data["execution"]["taskExecutions"][0]["id"],
         "TeamRevision": data["execution"]["revision"]["id"],
+        "Approval": await _approval(graph, execution_id, data["execution"]["taskExecutions"][0]["id"]),
     }
+
+
+async def _approval(graph: Graph, execution_id: str, task_execution_id: str) -> str:
+    """The global id of an open approval, as a run asks for one."""
+    identifier = uuid4()
+    await graph.container.database.pool.execute(
+        "INSERT INTO approval (tenant_id, id, project_id, execution_id, task_execution_id, kind, prompt, attempt,"
+        " call_key, status, default_action, created_at) SELECT tenant_id, $1, project_id, id, $3, 'TASK', 'Good?', 1,"
+        " '', 'PENDING', 'REJECT', now() FROM execution WHERE id = $2",
+        identifier,
+        parse_node_id(execution_id)[1],
+        parse_node_id(task_execution_id)[1],
+    )
+    return node_id("Approval", identifier)
 
 
 async def strangers_things(graph: Graph) -> dict[str, str]:

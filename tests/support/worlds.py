@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import update
+
 from domain.events import ExecutionEvent
+from domain.model.admission import Admission
+from domain.model.approval import Approval
 from domain.model.budget import Budget, BudgetScope
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
-from domain.model.identity import DEFAULT_TENANT, ExecutionId
+from domain.model.identity import DEFAULT_TENANT, ExecutionId, utc_now
 from domain.model.ledger import LedgerEntry
 from domain.model.project import Project
 from domain.model.revision import TeamSnapshot, encode
-from domain.ports import CallBudgets, RunStore
+from domain.ports import AdmissionKey, CallBudgets, Claimed, RunStore
+from persistence import tables
 from persistence.call_budgets import SqlCallBudgets
 from persistence.engine import Database
 from persistence.reader import SqlReader
@@ -31,6 +36,26 @@ class World(Protocol):
     def budgets(self) -> CallBudgets: ...
 
     async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None: ...
+
+    async def admit(self, execution_id: ExecutionId, worker_id: str = "w1") -> AdmissionKey:
+        """Give the execution a place on this worker, whoever has it now."""
+        ...
+
+    async def claim(self, execution_id: ExecutionId, worker_id: str = "w1") -> Claimed | None:
+        """Give the execution a place on this worker, and let that claim it."""
+        ...
+
+    async def decide(self, approval: Approval) -> None:
+        """What a human decided of an open approval."""
+        ...
+
+    async def approvals(self, execution_id: ExecutionId) -> Sequence[Approval]:
+        """All that were asked, the oldest first."""
+        ...
+
+    async def change(self, execution_id: ExecutionId, **values: Any) -> None:
+        """Write fields of the execution, as somebody else would."""
+        ...
 
     async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]: ...
 
@@ -63,6 +88,23 @@ class FakeWorld:
     async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
         self.store.add(execution, tasks, snapshot)
 
+    async def admit(self, execution_id: ExecutionId, worker_id: str = "w1") -> AdmissionKey:
+        return self.store.admit(execution_id, worker_id)
+
+    async def claim(self, execution_id: ExecutionId, worker_id: str = "w1") -> Claimed | None:
+        return await self.store.claim(await self.admit(execution_id, worker_id), worker_id)
+
+    async def decide(self, approval: Approval) -> None:
+        kept = self.store.kept(approval.execution_id)
+        kept.approvals = [approval if other.id == approval.id else other for other in kept.approvals]
+
+    async def approvals(self, execution_id: ExecutionId) -> Sequence[Approval]:
+        return list(self.store.kept(execution_id).approvals)
+
+    async def change(self, execution_id: ExecutionId, **values: Any) -> None:
+        kept = self.store.kept(execution_id)
+        kept.execution = replace(kept.execution, **values)
+
     async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]:
         return list(self.store.kept(execution_id).events)
 
@@ -94,6 +136,7 @@ class SqlWorld:
         self.budgets = SqlCallBudgets(database.pool)
         self.reader = SqlReader(database.pool)
         self.units = SqlUnitsOfWork(database.engine)
+        self.engine = database.engine
 
     async def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
         project = Project(DEFAULT_TENANT, f"Project {execution.id}", id=execution.project_id)
@@ -105,6 +148,42 @@ class SqlWorld:
             execution.revision_id = await unit.definitions.keep_revision(execution.team_id, *encode(snapshot))
             await unit.executions.add(execution, tasks)
             await unit.commit()
+
+    async def admit(self, execution_id: ExecutionId, worker_id: str = "w1") -> AdmissionKey:
+        async with self.units(DEFAULT_TENANT) as unit:
+            execution = await unit.executions.lock(execution_id)
+            await unit.executions.withdraw(execution_id)
+            place = Admission(
+                DEFAULT_TENANT,
+                execution_id,
+                execution.project_id,
+                execution.team_id,
+                worker_id=worker_id,
+                admitted_at=utc_now(),
+            )
+            await unit.executions.wait_for_place(place)
+            await unit.commit()
+        return AdmissionKey(DEFAULT_TENANT, execution_id, place.id)
+
+    async def claim(self, execution_id: ExecutionId, worker_id: str = "w1") -> Claimed | None:
+        return await self.store.claim(await self.admit(execution_id, worker_id), worker_id)
+
+    async def decide(self, approval: Approval) -> None:
+        async with self.units(DEFAULT_TENANT) as unit:
+            await unit.approvals.lock(approval.id)
+            await unit.approvals.save(approval)
+            await unit.commit()
+
+    async def approvals(self, execution_id: ExecutionId) -> Sequence[Approval]:
+        found = await self.reader.children(
+            Approval, DEFAULT_TENANT, "execution_id", [execution_id], ["created_at", "id"]
+        )
+        return found.get(execution_id, [])
+
+    async def change(self, execution_id: ExecutionId, **values: Any) -> None:
+        table = tables.execution
+        async with self.engine.begin() as connection:
+            await connection.execute(update(table).where(table.c.id == execution_id).values(**values))
 
     async def events(self, execution_id: ExecutionId) -> Sequence[ExecutionEvent]:
         return await self.reader.events(DEFAULT_TENANT, execution_id, 0, 10_000)

@@ -1,6 +1,7 @@
 """CrewAI's two files become a team and come back; what gets lost is listed, what is wrong is located."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
+from domain.model.approval import ApprovalDefault
 from domain.model.crew_files import CrewFiles, ImportedCrew, parse_crew, render_crew
 from domain.model.crew_files.bounded_yaml import MAX_BYTES, MAX_VALUES
 from domain.model.identity import DEFAULT_TENANT, ProjectId, TaskId, new_id
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Expertise, Role
+from domain.model.routing import QualityPreference
 from domain.model.task import Task, TaskDependency
-from domain.model.team import Process, Team
+from domain.model.team import Oversight, Process, Team, WhenBusy
 from domain.model.tool import RoleTool, Tool, ToolKind
 
 PROJECT = ProjectId(new_id())
@@ -104,7 +107,13 @@ def essence(snapshot: TeamSnapshot) -> dict[str, Any]:
             for role in snapshot.roles
         ],
         "tasks": {
-            task.name: (task.description, task.expected_output, titles[task.role_id] if task.role_id else None)
+            task.name: (
+                task.description,
+                task.expected_output,
+                titles[task.role_id] if task.role_id else None,
+                task.guardrail,
+                task.is_approval_required,
+            )
             for task in snapshot.tasks
         },
         "context": {(names[link.task_id], names[link.depends_on_id]) for link in snapshot.dependencies},
@@ -143,9 +152,25 @@ def test_what_a_team_cannot_hold_is_listed_with_its_place_and_reason() -> None:
         ("agentsYaml", ("scout", "verbose"), "true"),
         ("agentsYaml", ("scout",), "scout"),
         ("tasksYaml", ("guide_task", "output_file"), "out/guide.md"),
-        ("tasksYaml", ("guide_task", "human_input"), "false"),
     ]
     assert all(item.reason for item in lost)
+
+
+def test_guardrails_and_human_input_become_checks_of_the_task_and_come_back() -> None:
+    tasks = (
+        "t:\n  description: d\n  expected_output: e\n  guardrail: It names a price.\n  human_input: true\n"
+        "u:\n  description: d\n  expected_output: e\n  human_input: 1\n  guardrail: [x]\n"
+    )
+
+    assert problems_of("", tasks) == [
+        (("tasksYaml", "u", "guardrail"), "A text is expected."),
+        (("tasksYaml", "u", "human_input"), "true or false is expected."),
+    ]
+    crew = imported("", tasks.split("u:", maxsplit=1)[0])
+    [task] = crew.snapshot.tasks
+    assert (task.guardrail, task.is_approval_required, crew.unrepresented) == ("It names a price.", True, [])
+    written = yaml.safe_load(render_crew(crew.snapshot).tasks_yaml)["t"]
+    assert (written["guardrail"], written["human_input"]) == ("It names a price.", True)
 
 
 def test_a_long_or_nested_lost_value_is_shown_in_one_short_line() -> None:
@@ -246,6 +271,48 @@ def test_what_the_files_cannot_hold_is_listed_on_export() -> None:
         ("tasksYaml", ("file", "priority"), "9"),
         ("tasksYaml", ("file", "agent"), ""),
         ("team", ("tools",), "Unused"),
+    ]
+
+
+def test_every_setting_that_the_files_have_no_place_for_is_listed() -> None:
+    role = a_role("Clerk", max_tasks=2, max_parallel_tasks=1, can_ask=True)
+    task = a_task(
+        "file",
+        role_id=role.id,
+        max_budget=Decimal("1.5"),
+        quality_preference=QualityPreference.FAST,
+        output_schema={"type": "string"},
+        approval_assignee="ann",
+        approval_timeout_seconds=60.0,
+        approval_default=ApprovalDefault.APPROVE,
+    )
+    snapshot = a_team(role, tasks=(task,))
+    snapshot.team = replace(
+        snapshot.team,
+        max_parallel_tasks=2,
+        when_busy=WhenBusy.REJECT,
+        oversight=Oversight.CLOSE,
+        is_cached=True,
+        monthly_budget=Decimal(9),
+    )
+
+    lost = render_crew(snapshot).unrepresented
+
+    assert [(*item.path, item.value) for item in lost] == [
+        ("max_parallel_tasks", "2"),
+        ("when_busy", "REJECT"),
+        ("oversight", "CLOSE"),
+        ("is_cached", "true"),
+        ("monthly_budget", "9"),
+        ("clerk", "max_tasks", "2"),
+        ("clerk", "max_parallel_tasks", "1"),
+        ("clerk", "can_ask", "true"),
+        ("file", "max_budget", "1.5"),
+        ("file", "quality_preference", "FAST"),
+        ("file", "output_schema", '{"type": "string"}'),
+        ("file", "approval_assignee", "ann"),
+        ("file", "approval_timeout_seconds", "60.0"),
+        ("file", "approval_default", "APPROVE"),
     ]
 
 
@@ -461,7 +528,17 @@ def teams(draw: st.DrawFn) -> TeamSnapshot:
     ]
     owners = st.sampled_from([None, *(role.id for role in roles)])
     tasks = [
-        Task(DEFAULT_TENANT, team.id, name, draw(TEXTS), draw(TEXTS), role_id=draw(owners), position=index)
+        Task(
+            DEFAULT_TENANT,
+            team.id,
+            name,
+            draw(TEXTS),
+            draw(TEXTS),
+            role_id=draw(owners),
+            guardrail=draw(st.none() | TEXTS),
+            is_approval_required=draw(st.booleans()),
+            position=index,
+        )
         for index, name in enumerate(draw(st.lists(NAMES, max_size=4, unique=True)))
     ]
     links = [RoleTool(DEFAULT_TENANT, role.id, tool.id) for role in roles for tool in tools if draw(st.booleans())]

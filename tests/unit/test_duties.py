@@ -1,84 +1,230 @@
-from datetime import timedelta
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from app.worker import SWEEP_LIMIT, Duties
+from app.worker import Duties
 from domain.errors import Unavailable
-from domain.model.identity import ExecutionId, TenantId, utc_now
-from tests.support.fakes import InMemoryRunStore, a_team_with_tasks
+from domain.model.availability import OperatorModels
+from domain.model.identity import ExecutionId, new_id
+from domain.model.resources import WorkerLoad
+from domain.ports import CommandKind
+from domain.services.dispatcher import DispatchRules
 
 
-class Queue:
-    """An ExecutionQueue that keeps what it is given, or does not answer."""
+class Workers:
+    """Some are lost; remembers who left, and what was said of the load."""
 
-    def __init__(self) -> None:
-        self.queued: list[ExecutionId] = []
-        self.is_away = False
+    def __init__(self, *lost: str) -> None:
+        self.silent = list(lost)
+        self.left: list[str] = []
+        self.loads: list[WorkerLoad] = []
 
-    async def enqueue(self, tenant_id: TenantId, execution_id: ExecutionId) -> None:
-        del tenant_id
-        if self.is_away:
-            raise Unavailable("away")
-        self.queued.append(execution_id)
+    async def beat(self, worker_id: str, models: OperatorModels, load: WorkerLoad) -> None:
+        del worker_id, models
+        self.loads.append(load)
 
-
-class NoWorkers:
-    async def lost(self, silent_seconds: float) -> list[str]:
+    async def lost(self, silent_seconds: float) -> Sequence[str]:
         del silent_seconds
-        return []
+        return self.silent
+
+    async def leave(self, worker_id: str) -> None:
+        self.left.append(worker_id)
 
 
-def duties(store: InMemoryRunStore, queue: Queue) -> Duties:
-    parts: list[Any] = [store, NoWorkers(), queue, None, None, None]
-    return Duties("w1", *parts)
+class HandOver:
+    """Succeeds for all but these."""
+
+    def __init__(self, *held: str) -> None:
+        self.held = held
+        self.handed_over: list[str] = []
+
+    async def __call__(self, worker_id: str) -> bool:
+        self.handed_over.append(worker_id)
+        return worker_id not in self.held
 
 
-def left_queued(store: InMemoryRunStore, count: int) -> set[ExecutionId]:
-    ids = set()
-    for _ in range(count):
-        execution, tasks, snapshot = a_team_with_tasks("only")
-        execution.created_at = utc_now() - timedelta(minutes=1)
-        store.add(execution, tasks, snapshot)
-        ids.add(execution.id)
-    return ids
+class Run:
+    """A RunExecution that notes what it is told."""
+
+    def __init__(self, active: int = 1, pausing: frozenset[ExecutionId] = frozenset()) -> None:
+        self.active = active
+        self.pausing = pausing
+        self.told: list[tuple[str, ExecutionId]] = []
+
+    def cancel(self, execution_id: ExecutionId) -> None:
+        self.told.append(("cancel", execution_id))
+
+    def pause(self, execution_id: ExecutionId) -> None:
+        self.told.append(("pause", execution_id))
+
+    def go_on(self, execution_id: ExecutionId) -> None:
+        self.told.append(("go on", execution_id))
+
+    def decided(self, execution_id: ExecutionId) -> None:
+        self.told.append(("decided", execution_id))
 
 
-async def test_those_that_stay_queued_do_not_hide_the_others_from_the_sweep() -> None:
-    store, queue = InMemoryRunStore(), Queue()
-    left = left_queued(store, SWEEP_LIMIT + 5)
-    sweeper = duties(store, queue)
+class Store:
+    """Wants these things of executions here."""
 
-    for _ in range(6):
-        await sweeper.sweep()
+    def __init__(self, *commands: tuple[ExecutionId, CommandKind]) -> None:
+        self._commands = commands
+        self.asked = 0
 
-    assert set(queue.queued) == left
-    assert len(queue.queued) == len(left)  # once each
-
-
-async def test_what_comes_after_a_round_of_sweeps_is_found_in_the_next() -> None:
-    store, queue = InMemoryRunStore(), Queue()
-    left_queued(store, SWEEP_LIMIT)
-    sweeper = duties(store, queue)
-    for _ in range(2):
-        await sweeper.sweep()
-
-    late = left_queued(store, 1)
-    for _ in range(2):
-        await sweeper.sweep()
-
-    assert queue.queued[SWEEP_LIMIT:] == list(late)
+    async def commands(self, worker_id: str) -> Sequence[tuple[ExecutionId, CommandKind]]:
+        del worker_id
+        self.asked += 1
+        return self._commands
 
 
-async def test_a_queue_that_is_away_costs_nothing_but_time() -> None:
-    store, queue = InMemoryRunStore(), Queue()
-    left = left_queued(store, 3)
-    sweeper = duties(store, queue)
+class Dispatcher:
+    rules = DispatchRules(7)
+    is_taking = False
 
-    queue.is_away = True
+
+class Probe:
+    async def models(self) -> OperatorModels:
+        return OperatorModels()
+
+
+class Load:
+    """What is measured next says whether it is low."""
+
+    cpu_percent = 81.5
+    memory_percent = None
+    most_cpu_percent = 80.0
+    most_memory_percent = 75.0
+
+    def __init__(self, measured: str = "") -> None:
+        self._measured = measured.split()
+        self.is_low = True
+
+    def sample(self) -> None:
+        self.is_low = self._measured.pop(0) == "low"
+
+
+def duties(**parts: Any) -> Duties:
+    given: dict[str, Any] = {
+        "store": Store(),
+        "workers": Workers(),
+        "hand_over": HandOver(),
+        "run": Run(),
+        "dispatcher": Dispatcher(),
+        "probe": Probe(),
+        "load": Load(),
+        "silent_seconds": 12.0,
+        **parts,
+    }
+    return Duties("w1", **given)
+
+
+async def test_what_is_wanted_of_a_run_reaches_it() -> None:
+    cancelled, paused, decided = (ExecutionId(new_id()) for _ in range(3))
+    store = Store((cancelled, CommandKind.CANCEL), (paused, CommandKind.PAUSE), (decided, CommandKind.DECIDED))
+    run = Run()
+
+    await duties(store=store, run=run).obey()
+
+    assert run.told == [("cancel", cancelled), ("pause", paused), ("decided", decided)]
+
+
+async def test_a_run_whose_pause_was_withdrawn_hears_of_it() -> None:
+    withdrawn, paused = ExecutionId(new_id()), ExecutionId(new_id())
+    run = Run(pausing=frozenset({withdrawn, paused}))
+
+    await duties(store=Store((paused, CommandKind.PAUSE)), run=run).obey()
+
+    assert run.told == [("pause", paused), ("go on", withdrawn)]
+
+
+async def test_a_worker_that_runs_nothing_asks_for_no_commands() -> None:
+    store = Store()
+
+    await duties(store=store, run=Run(active=0)).obey()
+
+    assert store.asked == 0
+
+
+async def test_what_lost_workers_had_is_handed_over_and_they_are_forgotten() -> None:
+    workers, hand_over = Workers("lost", "w1", "other"), HandOver()
+
+    await duties(workers=workers, hand_over=hand_over).sweep()
+
+    assert hand_over.handed_over == ["lost", "other"]
+    assert workers.left == ["lost", "other"]
+
+
+async def test_a_lost_worker_is_remembered_while_somebody_holds_what_it_had() -> None:
+    workers, hand_over = Workers("lost", "other"), HandOver("lost")
+
+    await duties(workers=workers, hand_over=hand_over).sweep()
+
+    assert workers.left == ["other"]
+
+
+async def test_a_beat_tells_how_the_worker_is_doing() -> None:
+    workers = Workers()
+
+    await duties(workers=workers).beat()
+
+    assert workers.loads == [WorkerLoad(7, False, 81.5, None)]  # noqa: FBT003 - as the fields are
+
+
+async def test_a_worker_that_a_busy_machine_holds_up_says_so_once_with_the_figures() -> None:
+    dispatcher = Dispatcher()
+    ours = duties(load=Load("high high high low low"), dispatcher=dispatcher)
+
+    with capture_logs() as logs:
+        await ours.measure()
+        await ours.measure()
+        dispatcher.is_taking = True  # its last run is over, so it takes the next one
+        await ours.measure()
+        await ours.measure()
+        await ours.measure()
+
+    figures = {"cpu_percent": 81.5, "memory_percent": None, "most_cpu_percent": 80.0, "most_memory_percent": 75.0}
+    assert logs == [
+        {"event": "machine_busy_taking_nothing", "log_level": "warning", "worker": "w1", **figures},
+        {"event": "machine_free_taking_again", "log_level": "info", "worker": "w1", **figures},
+    ]
+
+
+async def test_a_worker_that_takes_all_the_same_does_not_complain_of_its_machine() -> None:
+    dispatcher = Dispatcher()
+    dispatcher.is_taking = True
+
+    with capture_logs() as logs:
+        await duties(load=Load("high"), dispatcher=dispatcher).measure()
+
+    assert logs == []
+
+
+async def test_nobody_is_taken_for_dead_because_the_database_was_away() -> None:
+    class Fragile(Workers):
+        is_away = False
+
+        async def beat(self, worker_id: str, models: OperatorModels, load: WorkerLoad) -> None:
+            if self.is_away:
+                raise Unavailable("away")
+            await super().beat(worker_id, models, load)
+
+    workers, hand_over = Fragile("silent"), HandOver()
+    ours = duties(workers=workers, hand_over=hand_over, silent_seconds=0.2)
+    await ours.beat()
+    workers.is_away = True
     with pytest.raises(Unavailable):
-        await sweeper.sweep()
-    queue.is_away = False
-    await sweeper.sweep()
+        await ours.beat()
+    await ours.sweep()
+    workers.is_away = False
+    await ours.beat()
+    await ours.sweep()
+    spared = list(hand_over.handed_over)
 
-    assert set(queue.queued) == left
+    await asyncio.sleep(0.25)
+    await ours.sweep()
+
+    assert spared == []
+    assert hand_over.handed_over == ["silent"]

@@ -1,10 +1,12 @@
 """The state machine, the times and the progress of an execution, and the cursors of lists and streams."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,8 @@ from domain.model.execution import (
     FINAL,
     TASK_FINAL,
     TRANSITIONS,
+    Cancellation,
+    CancelReport,
     Execution,
     ExecutionStatus,
     TaskExecution,
@@ -55,15 +59,32 @@ def test_the_state_machine_is_exactly_this() -> None:
     assert set(TRANSITIONS) == set(S)
     assert moves == {
         (S.QUEUED, S.RUNNING),
+        (S.QUEUED, S.PAUSED),
         (S.QUEUED, S.FAILED),
         (S.QUEUED, S.CANCELLED),
+        (S.RUNNING, S.PAUSED),
+        (S.RUNNING, S.AWAITING_APPROVAL),
         (S.RUNNING, S.COMPLETED),
         (S.RUNNING, S.FAILED),
         (S.RUNNING, S.CANCELLING),
+        (S.RUNNING, S.CANCELLED),
+        (S.PAUSED, S.RUNNING),
+        (S.PAUSED, S.CANCELLED),
+        (S.AWAITING_APPROVAL, S.RUNNING),
+        (S.AWAITING_APPROVAL, S.CANCELLED),
         (S.CANCELLING, S.CANCELLED),
     }
     assert {S.COMPLETED, S.FAILED, S.CANCELLED} == FINAL
-    assert set(T) - {T.PENDING, T.RUNNING} == TASK_FINAL
+    assert set(T) - {T.PENDING, T.RUNNING, T.AWAITING_APPROVAL} == TASK_FINAL
+
+
+def test_the_documents_show_the_same_state_machine() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "executions.md").read_text("utf-8")
+
+    drawn = set(re.findall(r"^    ([A-Z_]+) --> ([A-Z_]+)", text, re.MULTILINE))
+
+    assert drawn == {(before.value, after.value) for before, allowed in TRANSITIONS.items() for after in allowed}
+    assert set(re.findall(r"^    ([A-Z_]+) --> \[\*\]", text, re.MULTILINE)) == {status.value for status in FINAL}
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(S, S)), ids=lambda status: status.value)
@@ -81,15 +102,34 @@ def test_a_move_is_checked_against_the_table(before: ExecutionStatus, after: Exe
 
 
 def test_every_state_leads_to_an_end() -> None:
-    def ends(status: ExecutionStatus) -> bool:
-        return status in FINAL or any(ends(after) for after in TRANSITIONS[status])
+    ending = set(FINAL)
+    while more := {before for before in S if before not in ending and ending.intersection(TRANSITIONS[before])}:
+        ending |= more
 
-    assert all(ends(status) for status in S)
+    assert ending == set(S)
 
 
-def test_only_what_is_queued_or_running_can_be_cancelled() -> None:
-    assert {status for status in S if an_execution(status).can_cancel} == {S.QUEUED, S.RUNNING}
-    assert {status for status in S if an_execution(status).is_final} == FINAL
+def test_what_can_be_asked_of_an_execution_follows_from_its_state() -> None:
+    def that(name: str, **values: Any) -> set[ExecutionStatus]:
+        return {status for status in S if getattr(an_execution(status, **values), name)}
+
+    assert that("can_cancel") == {S.QUEUED, S.RUNNING, S.PAUSED, S.AWAITING_APPROVAL}
+    assert (that("can_pause"), that("can_pause", pause_requested_at=NOW)) == ({S.QUEUED, S.RUNNING}, set())
+    assert (that("can_resume"), that("can_resume", pause_requested_at=NOW)) == (
+        {S.PAUSED},
+        {S.PAUSED, S.QUEUED, S.RUNNING},
+    )
+    assert that("can_retry") == {S.FAILED, S.CANCELLED}
+    assert that("is_final") == FINAL
+
+
+def test_a_cancellation_tells_where_it_found_the_execution_and_how_far() -> None:
+    execution = an_execution(S.CANCELLED, cancel_requested_at=NOW, cancel_requested_in=S.PAUSED)
+
+    assert execution.cancellation == Cancellation(execution.id, NOW, S.PAUSED)
+    assert an_execution().cancellation is None
+    assert CancelReport(3, 1, ["A", "B"], Decimal(0)).stage == "1 of 3 tasks were done; under way: “A”, “B”."
+    assert CancelReport(3, 1, [], Decimal(0)).stage == "1 of 3 tasks were done; none was under way."
 
 
 # ---------------------------------------------------------------- times and failures
@@ -157,6 +197,28 @@ def test_after_the_end_time_stands_still() -> None:
 
     assert (progress.elapsed_seconds, progress.remaining_seconds) == (4.0, 0.0)
     assert progress.roles[0].status is T.COMPLETED
+
+
+def test_what_was_taken_over_is_done_but_says_nothing_of_the_pace() -> None:
+    tasks = [a_task(T.REUSED), a_task(T.COMPLETED), a_task(T.PENDING), a_task(T.PENDING)]
+    execution = an_execution(S.RUNNING, started_at=NOW)
+
+    progress = progress_of(execution, tasks, {}, NOW + timedelta(seconds=10))
+    only_reused = progress_of(execution, tasks[:1] + tasks[2:], {}, NOW + timedelta(seconds=10))
+
+    assert (progress.done_tasks, progress.roles[0].done_tasks, progress.remaining_seconds) == (2, 2, 20.0)
+    assert (only_reused.done_tasks, only_reused.remaining_seconds) == (1, None)
+
+
+def test_a_role_that_waits_for_a_human_is_shown_so_and_pauses_do_not_count() -> None:
+    paused = an_execution(
+        S.AWAITING_APPROVAL, started_at=NOW, waiting_from=NOW + timedelta(seconds=9), waited_seconds=4.0
+    )
+
+    progress = progress_of(paused, [a_task(T.AWAITING_APPROVAL), a_task(T.PENDING)], {}, NOW + timedelta(days=1))
+
+    assert (progress.roles[0].status, progress.roles[0].current_task) == (T.AWAITING_APPROVAL, None)
+    assert progress.elapsed_seconds == 5.0
 
 
 # ---------------------------------------------------------------- cursors

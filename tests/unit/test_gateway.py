@@ -2,22 +2,33 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from domain.errors import FailureCode, OwnershipLost, RunFailed, Unavailable
-from domain.events import ExecutionEvent, ModelCalled, OutputStreamed, RoutingDecided
+from domain.errors import FailureCode, OwnershipLost, Paused, RunFailed, Unavailable
+from domain.events import CallReplayed, ExecutionEvent, ModelCalled, OutputStreamed, RoutingDecided
 from domain.model.budget import BudgetScope, Limits, Shortfall
 from domain.model.execution import TaskExecution
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, ProjectId, TeamId, new_id
+from domain.model.journal import CallKind, Journal, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.model.model import Tier
 from domain.model.role import Role
 from domain.model.routing import Route
-from domain.ports import ModelAnswer, ModelRequest, Ownership, Reservation, Ruling, TaskWork, Verdict
+from domain.ports import (
+    ModelAnswer,
+    ModelRequest,
+    Ownership,
+    Reservation,
+    Ruling,
+    Signals,
+    TaskWork,
+    ToolRequest,
+    Verdict,
+)
 from domain.services.model_gateway import GatewayRules, RoutedGateway
 from tests.support.routes import a_model, a_route
 
@@ -104,10 +115,11 @@ class FakeBudgets:
 
 
 @dataclass
-class Journal:
+class Kept:
     """A RunSink that keeps what it is given; `lost` makes it refuse what somebody waits for."""
 
     events: list[ExecutionEvent] = field(default_factory=list)
+    calls: list[JournalEntry] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
     lost: bool = False
 
@@ -118,8 +130,15 @@ class Journal:
         self.entries.append(entry)
         self.events.append(event)
 
-    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+    def journal(self, entry: JournalEntry) -> None:
+        self.calls.append(entry)
+
+    async def keep(self, entry: JournalEntry) -> None:
+        self.calls.append(entry)
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent, journal: JournalEntry | None = None) -> None:
         self.book(entry, event)
+        self.calls += [journal] if journal else []
         if self.lost:
             raise OwnershipLost
 
@@ -133,7 +152,7 @@ class Stage:
 
     model: FakeModel
     budgets: FakeBudgets
-    journal: Journal
+    journal: Kept
     work: TaskWork
 
     async def call(self, request: ModelRequest = REQUEST) -> ModelAnswer:
@@ -145,7 +164,7 @@ class Stage:
 
 
 def a_stage(*script: Any, route: Route | None = None, rulings: Sequence[Ruling | Exception | str] = ()) -> Stage:
-    return Stage(FakeModel(list(script)), FakeBudgets(list(rulings)), Journal(), a_work(route or a_route(STANDARD)))
+    return Stage(FakeModel(list(script)), FakeBudgets(list(rulings)), Kept(), a_work(route or a_route(STANDARD)))
 
 
 def a_work(route: Route) -> TaskWork:
@@ -550,9 +569,122 @@ async def test_a_cancelled_call_is_booked_with_an_estimate() -> None:
 
 async def test_an_abandoned_work_makes_no_call() -> None:
     stage = a_stage()
-    stage.work.is_abandoned = True
+    stage.work.signals.is_abandoned = True
 
     with pytest.raises(asyncio.CancelledError):
         await stage.call()
 
     assert (stage.model.requests, stage.journal.events, stage.budgets.asked) == ([], [], [])
+
+
+# ---------------------------------------------------------------- the journal, pauses, repairs
+
+
+def again(work: TaskWork, calls: Sequence[JournalEntry], attempts_before: dict[int, int] | None = None) -> TaskWork:
+    """The same attempt, taken up by a later run that knows these calls."""
+    return replace(work, journal=Journal(calls, attempts_before), signals=Signals())
+
+
+def asking(text: str) -> ModelRequest:
+    return replace(REQUEST, messages=[{"role": "user", "content": text}])
+
+
+async def test_what_an_earlier_run_has_paid_for_is_answered_from_its_journal() -> None:
+    wish = ToolRequest("call_1", "search", '{"q": 1}')
+    stage = a_stage(ModelAnswer("One", [wish]), ModelAnswer("Two"), ModelAnswer("Three"))
+    first, second = await stage.call(asking("a")), await stage.call(asking("a"))
+    stage.work = again(stage.work, stage.journal.calls)
+
+    replayed = [await stage.call(asking("a")), await stage.call(asking("a"))]
+    fresh = await stage.call(asking("a"))
+
+    assert [(answer.text, list(answer.tool_requests)) for answer in replayed] == [
+        (answer.text, list(answer.tool_requests)) for answer in (first, second)
+    ]
+    assert [answer.cost for answer in replayed] == [Decimal(0)] * 2
+    assert fresh.text == "Three"
+    assert [(entry.call, entry.call_attempt) for entry in stage.journal.entries] == [(1, 1), (2, 1), (3, 1)]
+    assert [event.ordinal for event in stage.journal.of(CallReplayed)] == [1, 2]
+    assert len(stage.model.requests) == 3
+
+
+async def test_a_call_is_kept_in_the_journal_with_its_ledger_entry() -> None:
+    stage = a_stage()
+
+    await stage.call()
+
+    [kept], [entry] = stage.journal.calls, stage.journal.entries
+    assert (kept.kind, kept.ordinal, kept.occurrence, kept.attempt) == (CallKind.MODEL, 1, 1, 1)
+    assert (kept.ledger_entry_id, kept.answer) == (entry.id, {"text": "Hello", "tool_requests": []})
+
+
+async def test_a_call_that_failed_is_not_answered_from_the_journal() -> None:
+    stage = a_stage(REFUSED)
+    await the_failure(stage)
+
+    assert stage.journal.calls == []
+
+
+async def test_another_request_is_not_answered_from_the_journal() -> None:
+    stage = a_stage()
+    await stage.call(asking("a"))
+    stage.work = again(stage.work, stage.journal.calls)
+
+    await stage.call(asking("b"))
+
+    assert len(stage.model.requests) == 2
+    assert stage.journal.of(CallReplayed) == []
+
+
+async def test_a_repeated_call_goes_on_counting_its_http_attempts() -> None:
+    stage = a_stage()
+    stage.work = again(stage.work, [], {1: 3})
+
+    await stage.call()
+
+    assert stage.outcomes == [("openai/gpt-4o-mini", "SUCCEEDED", 1, 4)]
+
+
+async def test_a_work_that_is_to_pause_makes_no_call_but_replays_those_it_knows() -> None:
+    stage = a_stage()
+    await stage.call(asking("a"))
+    stage.work = again(stage.work, stage.journal.calls)
+    stage.work.signals.is_pausing = True
+
+    known = await stage.call(asking("a"))
+    with pytest.raises(Paused):
+        await stage.call(asking("b"))
+
+    assert known.text == "Hello"
+    assert (len(stage.model.requests), len(stage.budgets.asked)) == (1, 1)
+
+
+async def test_a_pause_comes_before_the_next_http_attempt_too() -> None:
+    stage = a_stage(unavailable())
+
+    class Pausing(FakeModel):
+        async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelAnswer:
+            stage.work.signals.is_pausing = True
+            return await super().complete(request, on_text)
+
+    stage.model = Pausing([unavailable()])
+    with pytest.raises(Paused):
+        await stage.call()
+
+    assert stage.outcomes == [("openai/gpt-4o-mini", "FAILED", 1, 1)]
+
+
+async def test_an_answer_that_does_not_hold_the_schema_is_sent_back_once_with_what_is_wrong() -> None:
+    wrong = RunFailed(INVALID, "The answer does not hold the schema. 'n' is missing.", retryable=True)
+    wrong.spent = ModelAnswer("{}")
+    stage = a_stage(wrong, ModelAnswer('{"n": 1}'), route=a_route(STANDARD, SECOND))
+
+    answer = await stage.call(replace(REQUEST, output_schema={"type": "object"}))
+
+    assert answer.text == '{"n": 1}'
+    first, second = stage.model.requests
+    assert second.model == first.model
+    assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
+    assert second.messages[1]["content"] == "{}"
+    assert "'n' is missing" in second.messages[2]["content"]
+    assert len(stage.journal.calls) == 1

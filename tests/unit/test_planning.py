@@ -1,6 +1,7 @@
 """From a team and inputs to the tasks of a run: their order, who does them, and what their texts become."""
 
 from dataclasses import replace
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import DependencyCycle, Invalid, MissingInputs, NoActiveRole
+from domain.model.approval import ApprovalDefault
 from domain.model.execution import Execution
 from domain.model.identity import DEFAULT_TENANT, ProjectId, RevisionId, TeamId, ToolId, new_id
-from domain.model.planning import MAX_FILLED, match_role, plan, with_inputs
+from domain.model.planning import MAX_FILLED, plan, with_inputs
 from domain.model.revision import TeamSnapshot, decode, encode
 from domain.model.role import Expertise, Role
 from domain.model.role_tasks import ABSENT, INPUTS, written_for
@@ -25,9 +27,10 @@ from domain.model.task import (
     in_order,
     placeholders,
 )
-from domain.model.team import Team
+from domain.model.team import Process, Team
 from domain.model.tool import RoleTool, Tool, ToolKind
 
+VALUES = st.none() | st.booleans() | st.integers() | st.lists(st.text(max_size=3), max_size=2)
 PROJECT, TEAM = ProjectId(new_id()), TeamId(new_id())
 
 
@@ -44,9 +47,12 @@ def waits(task: Task, *others: Task) -> list[TaskDependency]:
 
 
 def a_snapshot(
-    roles: list[Role], tasks: list[Task] | None = None, dependencies: list[TaskDependency] | None = None
+    roles: list[Role],
+    tasks: list[Task] | None = None,
+    dependencies: list[TaskDependency] | None = None,
+    process: Process = Process.SEQUENTIAL,
 ) -> TeamSnapshot:
-    team = Team(DEFAULT_TENANT, PROJECT, "Team", id=TEAM)
+    team = Team(DEFAULT_TENANT, PROJECT, "Team", id=TEAM, process=process)
     return TeamSnapshot(team, roles, tasks or [], dependencies or [], [], [])
 
 
@@ -109,10 +115,18 @@ def test_placeholders_are_named_once_in_order_of_appearance() -> None:
 
 def test_what_has_an_input_is_filled_and_an_input_is_not_filled_again() -> None:
     assert fill("{a} {b} {c} {a}", {"a": "{b}", "b": 2, "c-": "x"}) == "{b} 2 {c} {b}"
-    assert fill("{a}", {"a": None}) == "None"
 
 
-@given(st.text("{}ab-_1", max_size=40), st.dictionaries(st.sampled_from("ab"), st.text(max_size=9)))
+def test_inputs_that_are_no_strings_appear_as_json_and_null_is_none() -> None:
+    inputs = {"a": True, "b": {"a": [1, None], "ä": "“x”"}, "c": 2.5, "d": "", "e": None, "f": False}
+
+    filled = fill("{a} {b} {c} {d} {e} {f}", inputs)
+
+    assert filled == 'true {"a": [1, null], "ä": "“x”"} 2.5  {e} false'
+    assert filled_length("{a} {b} {c} {d} {e} {f}", inputs) == len(filled)
+
+
+@given(st.text("{}ab-_1", max_size=40), st.dictionaries(st.sampled_from("ab"), st.text(max_size=9) | VALUES))
 def test_the_length_of_a_filled_text_is_known_before(text: str, inputs: dict[str, Any]) -> None:
     assert filled_length(text, inputs) == len(fill(text, inputs))
 
@@ -132,34 +146,16 @@ def test_inputs_that_would_blow_a_text_up_are_refused_before_it_is_made() -> Non
 
 def test_missing_inputs_of_tasks_and_active_roles_are_named_together() -> None:
     roles = [a_role("{city} guide", goals=["See {sight}"]), a_role("{unused}", is_active=False)]
-    tasks = [a_task(description="{b} {a}", expected_output="{a} {given}")]
+    tasks = [a_task(description="{b} {a}", expected_output="{a} {given} {off} {nothing}")]
 
     with pytest.raises(MissingInputs) as caught:
-        plan(a_snapshot(roles, tasks), an_execution(given=None))
+        plan(a_snapshot(roles, tasks), an_execution(given="", off=False, nothing=None))
 
-    assert sorted(caught.value.names) == ["a", "b", "city", "sight"]
+    assert sorted(caught.value.names) == ["a", "b", "city", "nothing", "sight"]
     assert caught.value.names[:2] == ("b", "a")
 
 
 # ---------------------------------------------------------------- who does what
-
-
-def test_a_task_goes_to_its_own_role_while_that_is_active() -> None:
-    own, expert = a_role("own"), a_role("expert", expertise=Expertise.EXPERT, skills=["x"])
-    task = a_task(role_id=own.id, required_skills=["x"])
-
-    assert match_role(task, [expert, own]) is own
-    assert match_role(task, [expert]) is expert
-
-
-def test_else_to_the_one_with_most_of_the_skills_then_to_the_most_senior() -> None:
-    both = a_role("both", skills=["SQL", "Python"], expertise=Expertise.JUNIOR)
-    one = a_role("one", skills=["sql"], expertise=Expertise.EXPERT)
-    senior = a_role("senior", expertise=Expertise.SENIOR)
-
-    assert match_role(a_task(required_skills=["python", "Sql"]), [one, senior, both]) is both
-    assert match_role(a_task(required_skills=["cooking"]), [both, senior, one]) is one
-    assert match_role(a_task(), [both, senior]) is senior
 
 
 def test_nobody_active_means_no_run() -> None:
@@ -201,6 +197,13 @@ def test_a_role_is_given_the_task_of_its_title(title: str, name: str, expected: 
     assert written.description.count(ABSENT) == len(INPUTS)
 
 
+def test_a_written_task_has_inputs_as_json_and_null_as_absent() -> None:
+    written = written_for(a_role(), {"budget": {"usd": 5}, "timeline": None, "requirements": False})
+
+    lines = written.description.splitlines()
+    assert {'- budget: {"usd": 5}', f"- timeline: {ABSENT}", "- requirements: false"} <= set(lines)
+
+
 def test_a_team_without_tasks_gets_one_per_active_role_with_the_inputs_in_it() -> None:
     roles = [a_role("Poet of {city}"), a_role("Away", is_active=False), a_role("Analyst")]
 
@@ -219,6 +222,95 @@ def test_a_role_has_its_own_texts_filled() -> None:
 
     assert (filled.title, filled.goals, filled.backstory, filled.id) == ("1", ["1 {b}"], "{b}", role.id)
     assert role.title == "{a}"
+
+
+def test_what_a_task_says_of_its_checks_is_copied_for_the_run() -> None:
+    task = a_task(
+        kind="report",
+        guardrail='It names {city}, like {"city": …} and {other}.',
+        is_approval_required=True,
+        approval_assignee="ann",
+        approval_timeout_seconds=60.0,
+        approval_default=ApprovalDefault.APPROVE,
+        output_schema={"type": "object"},
+    )
+
+    [planned] = plan(a_snapshot([a_role()], [task]), an_execution(city="Graz"))
+
+    assert (planned.kind, planned.output_schema) == ("report", {"type": "object"})
+    assert planned.guardrail == 'It names Graz, like {"city": …} and {other}.'
+    assert (planned.is_approval_required, planned.approval_assignee) == (True, "ann")
+    assert (planned.approval_timeout_seconds, planned.approval_default) == (60.0, ApprovalDefault.APPROVE)
+
+
+def test_a_guardrail_that_inputs_would_blow_up_is_refused_too() -> None:
+    task = a_task(guardrail="{a}" * 6_000)
+
+    with pytest.raises(Invalid):
+        plan(a_snapshot([a_role()], [task]), an_execution(a="x" * 60_000))
+
+
+def test_a_task_that_a_kickoff_brought_names_no_task_of_the_team() -> None:
+    snapshot = a_snapshot([a_role()], [a_task()], process=Process.COLLABORATIVE)
+
+    assert [it.task_id for it in plan(snapshot, an_execution(), is_brought=True)] == [None, None]
+
+
+# ---------------------------------------------------------------- processes
+
+
+def test_the_last_task_of_a_collaborative_run_joins_all_others_by_the_most_senior_role() -> None:
+    junior, senior = a_role("junior"), a_role("senior {city}", expertise=Expertise.SENIOR, position=1)
+    first, second = a_task("Synthesis", role_id=junior.id), a_task("Synthesis 2", role_id=junior.id)
+    snapshot = a_snapshot([junior, senior], [second, first], waits(second, first), Process.COLLABORATIVE)
+
+    planned = plan(snapshot, replace(an_execution(city="Graz"), max_task_budget=Decimal(1)))
+
+    joined = planned[-1]
+    assert [(it.name, it.position, len(it.waits_for)) for it in planned] == [
+        ("Synthesis", 0, 0),
+        ("Synthesis 2", 1, 1),
+        ("Synthesis 3", 2, 2),
+    ]
+    assert joined.waits_for == [it.id for it in planned[:-1]]
+    assert (joined.role_id, joined.role_title, joined.task_id) == (senior.id, "senior Graz", None)
+    assert (joined.kind, joined.role_reason) == ("synthesis", "The most senior active role.")
+    assert (joined.max_budget, joined.max_attempts) == (Decimal(1), 2)
+
+
+def test_a_collaborative_team_without_tasks_joins_the_contributions_of_its_roles() -> None:
+    snapshot = a_snapshot([a_role("Poet"), a_role("Editor")], process=Process.COLLABORATIVE)
+
+    planned = plan(snapshot, an_execution())
+
+    assert [it.name for it in planned] == ["Poet: contribution", "Editor: contribution", "Synthesis"]
+    assert [it.role_reason for it in planned[:2]] == ["Written for it: the team has no tasks."] * 2
+
+
+def test_in_parallel_a_task_waits_for_its_dependencies_alone() -> None:
+    first, second, third = a_task("1"), a_task("2"), a_task("3")
+    snapshot = a_snapshot([a_role()], [first, second, third], waits(third, first), Process.PARALLEL)
+
+    planned = {it.name: it for it in plan(snapshot, an_execution())}
+
+    assert {name: len(it.waits_for) for name, it in planned.items()} == {"1": 0, "2": 0, "3": 1}
+    assert planned["3"].waits_for == [planned["1"].id]
+
+
+@pytest.mark.parametrize(
+    ("is_named", "is_active", "leads"), [(True, True, "named"), (True, False, "senior"), (False, True, "senior")]
+)
+def test_what_nobody_is_named_for_goes_to_the_manager(is_named: bool, is_active: bool, leads: str) -> None:
+    named = a_role("named", skills=["x"], is_active=is_active)
+    senior, worker = a_role("senior", expertise=Expertise.EXPERT), a_role("worker", skills=["x"])
+    tasks = [a_task("open", required_skills=["x"]), a_task("own", role_id=worker.id)]
+    snapshot = a_snapshot([named, worker, senior], tasks, process=Process.HIERARCHICAL)
+    snapshot.team.manager_id = named.id if is_named else None
+
+    planned = {it.name: it for it in plan(snapshot, an_execution())}
+
+    assert (planned["open"].role_title, planned["own"].role_title) == (leads, "worker")
+    assert planned["open"].role_reason == "The manager: no active role is named for it."
 
 
 # ---------------------------------------------------------------- revisions

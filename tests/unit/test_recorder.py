@@ -8,9 +8,9 @@ import pytest
 from domain.errors import BookingsLost, Busy, NotRecorded, OwnershipLost
 from domain.events import ExecutionCompleted, ExecutionEvent, OutputStreamed, ToolCalled
 from domain.model.execution import ExecutionStatus
-from domain.model.identity import DEFAULT_TENANT
+from domain.model.texts import storable
 from domain.ports import Change, Claimed, Ownership, TaskWork, execution_topic, project_topic
-from domain.services.recorder import EventRecorder, storable
+from domain.services.recorder import EventRecorder
 from tests.support.fakes import FakeHints, InMemoryRunStore, a_ledger_entry, a_team_with_tasks, unavailable
 from tests.support.routes import a_route
 
@@ -36,7 +36,7 @@ async def recorder(store: InMemoryRunStore, hints: FakeHints) -> AsyncIterator[E
 async def a_claim(store: InMemoryRunStore) -> Claimed:
     execution, tasks, snapshot = a_team_with_tasks("only")
     store.add(execution, tasks, snapshot)
-    claimed = await store.claim(DEFAULT_TENANT, execution.id, "w")
+    claimed = await store.claim(store.admit(execution.id, "w"), "w")
     assert claimed
     return claimed
 
@@ -284,7 +284,7 @@ async def test_a_lost_run_is_told_and_writes_nothing(store: InMemoryRunStore, re
     claimed = await a_claim(store)
     lost: list[Ownership] = []
     recorder.on_lost = lost.append
-    await store.claim(DEFAULT_TENANT, claimed.execution.id, "another")
+    await store.claim(store.admit(claimed.execution.id, "another"), "another")
 
     recorder.sink(claimed.ownership).emit(a_tool_call(claimed.ownership, "late"))
     with pytest.raises(OwnershipLost):

@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 
 from domain.errors import RegattaError
+from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, TenantId, new_id
 from domain.model.ledger import Usage
 from domain.model.progress import ExecutionProgress
-from domain.ports import execution_topic, project_topic
+from domain.ports import approvals_topic, execution_topic, project_topic
 from domain.services import snapshots
 from domain.services.snapshots import Snapshots
 from tests.support.fakes import FakeHints, a_team_with_tasks, unavailable
@@ -28,6 +29,8 @@ class Store:
         self.execution, self.tasks, _ = a_team_with_tasks("only")
         self.tokens = 0
         self.activities: list[tuple[Execution, int]] = []
+        self.approvals: list[Approval] = []
+        self.things: list[Any] = []
         self.failures: list[Exception] = []
         self.reads = 0
 
@@ -36,11 +39,11 @@ class Store:
         if self.failures:
             raise self.failures.pop(0)
 
-    async def by_ids(self, _kind: type[Any], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Execution]:
+    async def by_ids(self, _kind: type[Any], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, Any]:
         self._read()
         await asyncio.sleep(0)
-        found = self.execution
-        return {found.id: found} if found.tenant_id == tenant_id and found.id in ids else {}
+        kept = [self.execution, *self.things]
+        return {found.id: found for found in kept if found.tenant_id == tenant_id and found.id in ids}
 
     async def children(self, *_: object) -> Mapping[UUID, Sequence[TaskExecution]]:
         self._read()
@@ -53,6 +56,10 @@ class Store:
     async def activity(self, _tenant: TenantId, _project: UUID, _since: datetime, limit: int) -> Any:
         self._read()
         return self.activities[:limit]
+
+    async def approval_activity(self, _tenant: TenantId, _since: datetime, limit: int) -> Sequence[Approval]:
+        self._read()
+        return self.approvals[:limit]
 
 
 class Scene:
@@ -195,3 +202,47 @@ async def test_what_ended_before_is_no_activity() -> None:
 
         assert first == []
         assert [it.id for it in await anext(stream)] == [scene.store.activities[-1][0].id]
+
+
+async def test_what_ended_so_long_before_the_next_read_that_it_is_no_activity_any_more_is_told_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshots, "_READ_PAUSE", 0.01)
+    scene = Scene()
+    (over, last), left_out, stays = _executions(3)
+    scene.store.activities = [(over, last), left_out, stays]
+    async with asyncio.timeout(20), aclosing(scene.activity()) as stream:
+        await anext(stream)
+        scene.store.activities = [stays, *_executions(1)]
+        scene.store.things = [replace(over, status=ExecutionStatus.CANCELLED), left_out[0]]
+        await scene.hints.publish([project_topic(scene.project_id)])
+        changed = await anext(stream)
+
+    fresh = scene.store.activities[1][0]
+    assert [(it.id, it.status) for it in changed] == [
+        (fresh.id, fresh.status),
+        (over.id, ExecutionStatus.CANCELLED),
+    ]
+
+
+async def test_what_was_decided_so_long_before_the_next_read_is_told_however_the_store_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshots, "_READ_PAUSE", 0.01)
+    scene = Scene()
+    mine, others, left_out = (
+        Approval(DEFAULT_TENANT, scene.project_id, scene.id, scene.store.tasks[0].id, ApprovalKind.TASK, prompt, 1)
+        for prompt in ("Mine", "Others", "Mine")
+    )
+    scene.store.approvals = [mine, others, left_out]
+    stream = scene.snapshots.approvals(DEFAULT_TENANT, lambda it: it.prompt == "Mine")
+    async with asyncio.timeout(20), aclosing(stream):
+        assert [it.id for it in await anext(stream)] == [mine.id, left_out.id]
+        scene.store.approvals = []
+        decided = [replace(it, status=ApprovalStatus.APPROVED) for it in (mine, others)]
+        scene.store.things = [*decided, left_out]
+        reading = asyncio.ensure_future(anext(stream))
+        await scene.hints.publish([approvals_topic(DEFAULT_TENANT)])
+        scene.store.failures = [unavailable(), unavailable()]
+
+        assert [(it.id, it.status) for it in await reading] == [(mine.id, ApprovalStatus.APPROVED)]

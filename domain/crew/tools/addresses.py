@@ -5,8 +5,6 @@ transports below put the checked address into the request, and leave the name in
 """
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 from collections.abc import Collection
 from functools import lru_cache
@@ -15,9 +13,8 @@ from typing import Final
 import httpx
 
 from domain.crew.tools.watched import ToolFault
-from domain.model.addresses import Address, PrivateHosts, is_public
+from domain.model.addresses import HostRefused, PrivateHosts
 
-_HOW_TO_ALLOW: Final = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -41,11 +38,12 @@ class AddressGuard:
         if url.scheme not in _SCHEMES or not host:
             raise ToolFault("only http and https addresses can be opened.")
         port = url.port or (443 if url.scheme == "https" else 80)
-        found = _resolve(host, port)
-        for address in found:
-            if not (is_public(address) or self._private.allow(host, port) or self._private.allow(str(address), port)):
-                raise ToolFault(f"the host {host[:100]} is not on the public internet; {_HOW_TO_ALLOW}.")
-        return str(found[0])
+        try:
+            return str(self._private.checked_address(host, port))
+        except HostRefused as refused:
+            raise ToolFault(str(refused)) from None
+        except (OSError, UnicodeError) as error:
+            raise ToolFault(f"the host {host[:100]} cannot be found.") from error
 
     def pinned(self, request: httpx.Request) -> httpx.Request:
         """The request, to be sent to the checked address under its own name."""
@@ -82,15 +80,6 @@ def guarded_client(guard: AddressGuard, timeout_seconds: float) -> httpx.AsyncCl
 def _name_in(url: httpx.URL) -> str:
     """The host as DNS and certificates know it: in ASCII, for Python would encode some letters as another name."""
     return url.raw_host.decode("ascii").lower().rstrip(".")
-
-
-def _resolve(host: str, port: int) -> list[Address]:
-    try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ToolFault(f"the host {host[:100]} cannot be found.") from error
-    # A scope id ("fe80::1%eth0") marks a link-local address; without it, the check sees just that.
-    return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
 
 
 class GuardedTransport(httpx.HTTPTransport):

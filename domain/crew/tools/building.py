@@ -30,7 +30,15 @@ def build_tools(tools: Sequence[Tool], settings: ToolSettings, session: TaskSess
         RunFailed: TOOL_FAILED; the server is not configured for a tool, or what stands behind it cannot be used.
     """
     return [
-        WatchedTool.made(usable_name(name, tool.kind.value.lower()), description, arguments, act, session)
+        WatchedTool.made(
+            usable_name(name, tool.kind.value.lower()),
+            description,
+            arguments,
+            act,
+            session,
+            identity=f"{tool.id}/{name}",
+            is_repeatable=tool.is_repeatable,
+        )
         for tool in tools
         for name, description, arguments, act in _MAKERS[tool.kind](tool, settings, session)
     ]

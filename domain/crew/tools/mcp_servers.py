@@ -70,7 +70,9 @@ class McpServer:
     def tools(self) -> list[ServerTool]:
         """What the server offers. Raises RunFailed with TOOL_FAILED when it cannot be asked."""
         try:
-            return [self._tool(listed) for listed in self._finished(self._list)[:MAX_TOOLS]]
+            # Sorted, for the journal knows a model call by what it offers, and servers list in any order.
+            offered = sorted(self._finished(self._list), key=lambda listed: listed.name)
+            return [self._tool(listed) for listed in offered[:MAX_TOOLS]]
         except ToolFault as fault:
             message = f"The MCP server of the tool {self.name!r} cannot be used: {self._discreet(str(fault))}"
             raise RunFailed(FailureCode.TOOL_FAILED, message, retryable=True) from fault

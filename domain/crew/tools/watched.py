@@ -1,6 +1,7 @@
 """The one shape in which every tool reaches CrewAI: its arguments validated, its calls and results journalled."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from crewai.tools import BaseTool
@@ -8,9 +9,10 @@ from crewai.utilities.string_utils import sanitize_tool_name
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from domain.crew.session import TaskSession
+from domain.crew.tools.calls import ToolUse
 
-MAX_RESULT_CHARACTERS: Final = 200_000
-"""What a model is given of one result; CrewAI puts long ones aside and lets the model read them in parts."""
+ONE_BY_ONE: Final = 1_000_000_000
+"""As `max_usage_count`: CrewAI makes the calls of an answer in turn, not in threads, where one of the tools has any."""
 
 
 class ToolFault(Exception):
@@ -22,28 +24,37 @@ class WatchedTool(BaseTool):
 
     _act: Callable[..., str] = PrivateAttr()
     _session: TaskSession = PrivateAttr()
+    _identity: str = PrivateAttr()
+    _is_repeatable: bool = PrivateAttr(default=True)
 
     @classmethod
     def made(
-        cls, name: str, description: str, arguments: type[BaseModel], act: Callable[..., str], session: TaskSession
+        cls,
+        name: str,
+        description: str,
+        arguments: type[BaseModel],
+        act: Callable[..., str],
+        session: TaskSession,
+        *,
+        identity: str,
+        is_repeatable: bool,
     ) -> "WatchedTool":
-        """The tool; `act` gets the validated arguments by name, and raises ToolFault."""
+        """The tool; `act` gets the validated arguments by name, and raises ToolFault.
+
+        `identity` tells it from others whose name is the same, once it is written as models can call it.
+        """
         tool = cls(name=name, description=description, args_schema=arguments)
         tool._act = act
         tool._session = session
+        tool._identity = identity
+        tool._is_repeatable = is_repeatable
         return tool
 
     def run(self, *args: Any, **kwargs: Any) -> str:
-        """The result, or what went wrong; raises WorkAbandoned when nobody waits for it."""
+        """The result, or what went wrong; raises WorkAbandoned and WorkStopped as `ToolUse.result` does."""
         del args  # CrewAI gives arguments by name
-        self._session.check()
-        shown = sanitize_tool_name(self.name)
-        self._session.tool_called(shown, kwargs)
-        result, is_error = self._result(kwargs)
-        self._session.check()
-        result = result[:MAX_RESULT_CHARACTERS]
-        self._session.tool_returned(shown, result, is_error=is_error)
-        return result
+        use = ToolUse(self._session, sanitize_tool_name(self.name), self._identity, kwargs, self._is_repeatable)
+        return use.result(partial(self._result, kwargs))
 
     def _run(self, **kwargs: Any) -> str:
         return self.run(**kwargs)
@@ -53,7 +64,7 @@ class WatchedTool(BaseTool):
             given = self.args_schema.model_validate(arguments)
             return self._act(**{name: getattr(given, name) for name in type(given).model_fields}), False
         except ValidationError as error:
-            return f"Error: {_problems(error)}", True
+            return f"Error: {problems_of(error)}", True
         except ToolFault as fault:
             return f"Error: {fault}", True
         except Exception as error:  # noqa: BLE001 - whatever breaks in a tool, the model should try another way
@@ -65,6 +76,7 @@ def usable_name(name: str, otherwise: str) -> str:
     return sanitize_tool_name(name) or otherwise
 
 
-def _problems(error: ValidationError) -> str:
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with the arguments of a call, as the model is told."""
     found = (f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors())
     return "wrong arguments. " + "; ".join(found)

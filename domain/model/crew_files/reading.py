@@ -104,6 +104,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "converter_cls": _IN_CODE,
         "callback": _IN_CODE,
         "callbacks": _IN_CODE,
+        "guardrails": "A task has one guardrail: write them into one text.",
         "guardrail_max_retries": "Attempts are counted per task.",
         "max_retries": "Attempts are counted per task.",
     },
@@ -261,6 +262,8 @@ class _Import:
             description=entry.required("description"),
             expected_output=entry.required("expected_output"),
             role_id=self._agent(entry),
+            guardrail=entry.text("guardrail"),
+            is_approval_required=entry.flag("human_input"),
             position=len(self.tasks),
         )
 

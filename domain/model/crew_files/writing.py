@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,11 @@ _ONLY_OURS = {
         "max_iterations",
         "execution_timeout_seconds",
         "task_timeout_seconds",
+        "max_parallel_tasks",
+        "when_busy",
+        "oversight",
+        "is_cached",
+        "monthly_budget",
     ),
     Role: (
         "description",
@@ -46,9 +52,23 @@ _ONLY_OURS = {
         "supervisor_id",
         "delegates_to",
         "delegation_kinds",
+        "max_tasks",
+        "max_parallel_tasks",
+        "can_ask",
         "is_active",
     ),
-    Task: ("kind", "required_skills", "priority", "max_attempts"),
+    Task: (
+        "kind",
+        "required_skills",
+        "priority",
+        "max_attempts",
+        "max_budget",
+        "quality_preference",
+        "output_schema",
+        "approval_assignee",
+        "approval_timeout_seconds",
+        "approval_default",
+    ),
 }
 
 
@@ -108,6 +128,8 @@ class _Export:
             "expected_output": task.expected_output,
             "agent": role_keys.get(task.role_id) if task.role_id else None,
             "context": [task_keys[identifier] for identifier in awaited] or None,
+            "guardrail": task.guardrail,
+            "human_input": task.is_approval_required or None,
         }
         return {name: value for name, value in entry.items() if value is not None}
 
@@ -123,6 +145,8 @@ class _Export:
             return next((role.title for role in self.snapshot.roles if role.id == value), "")
         if isinstance(value, Enum):
             return str(value.value)
+        if isinstance(value, Decimal):
+            return format(value, "f")
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
     def _list_unused_tools(self) -> None:

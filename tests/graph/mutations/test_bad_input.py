@@ -42,6 +42,7 @@ async def test_a_bad_name_is_refused_wherever_one_is_given(graph: Graph, name: s
         "createTool": {"projectId": own["Project"], "name": name, "kind": "CALCULATOR"},
         "importCrew": {"projectId": own["Project"], "name": name, **YAML},
         "kickoffTeam": {"teamId": own["Team"], "idempotencyKey": name},
+        "cancelExecution": {"executionId": own["Execution"], "idempotencyKey": name},
     }
     for kind in ("Project", "Team", "Role", "Task", "Tool"):
         title = "title" if kind == "Role" else "name"
@@ -53,13 +54,19 @@ async def test_a_bad_name_is_refused_wherever_one_is_given(graph: Graph, name: s
             mutation: told(await graph.mutate(mutation, "__typename", **given)) for mutation, given in inputs.items()
         }
 
-    places = {"createRole": "title", "updateRole": "title", "kickoffTeam": "idempotencyKey"}
-    assert answers == {mutation: [(places.get(mutation, "name"), BAD_NAMES[name])] for mutation in inputs}
+    places = {"createRole": "title", "updateRole": "title"}
+    keyed = dict.fromkeys(
+        ("kickoffTeam", "cancelExecution"), ("idempotencyKey", BAD_NAMES[name].replace("name", "key"))
+    )
+    assert answers == {
+        mutation: [keyed.get(mutation, (places.get(mutation, "name"), BAD_NAMES[name]))] for mutation in inputs
+    }
 
 
 async def test_a_team_with_bad_settings_is_refused_with_all_of_them(graph: Graph) -> None:
     project_id = await graph.project()
     settings = {"maxIterations": -1, "executionTimeoutSeconds": 3600.5, "taskTimeoutSeconds": 0.5}
+    settings |= {"maxParallelTasks": 17}
 
     async with nothing_written(graph):
         payload = await graph.mutate("createTeam", "team { id }", projectId=project_id, name="", settings=settings)
@@ -67,8 +74,9 @@ async def test_a_team_with_bad_settings_is_refused_with_all_of_them(graph: Graph
     assert told(payload) == [
         ("name", "A name is required."),
         ("settings.maxIterations", "Must be between 1 and 50."),
-        ("settings.executionTimeoutSeconds", "Must be between 1 and 3600.0."),
-        ("settings.taskTimeoutSeconds", "Must be between 1 and 3600.0."),
+        ("settings.executionTimeoutSeconds", "Must be between 1 and 3600."),
+        ("settings.taskTimeoutSeconds", "Must be between 1 and 3600."),
+        ("settings.maxParallelTasks", "Must be between 1 and 16."),
     ]
 
 
@@ -89,6 +97,8 @@ async def test_a_bad_role_is_refused_with_every_broken_rule(graph: Graph) -> Non
             maxTokens=-5,
             modelParameters={"api_base": "http://127.0.0.1", "top_p": 1},
             model="os.environ/SECRET",
+            maxTasks=101,
+            maxParallelTasks=0,
             delegation={"isAllowed": True, "taskKinds": [""]},
         )
 
@@ -101,6 +111,8 @@ async def test_a_bad_role_is_refused_with_every_broken_rule(graph: Graph) -> Non
         ("delegation.taskKinds.0", "An entry must not be empty."),
         ("temperature", "Must be between 0 and 2."),
         ("maxTokens", "Must be between 1 and 1000000."),
+        ("maxTasks", "Must be between 1 and 100."),
+        ("maxParallelTasks", "Must be between 1 and 100."),
         ("modelParameters.api_base", "This parameter is not allowed."),
         ("model", "This is no model name."),
     ]
@@ -121,6 +133,8 @@ async def test_a_bad_task_is_refused_with_every_broken_rule(graph: Graph) -> Non
             requiredSkills=["", "ok\u0000"],
             priority=10,
             maxAttempts=0,
+            guardrail="g" * 20_001,
+            approval={"isRequired": True, "assignee": " ", "timeoutSeconds": 90 * 86_400 + 1},
         )
 
     assert told(payload) == [
@@ -131,6 +145,9 @@ async def test_a_bad_task_is_refused_with_every_broken_rule(graph: Graph) -> Non
         ("requiredSkills.1", "The character U+0000 is not allowed."),
         ("priority", "Must be between 0 and 9."),
         ("maxAttempts", "Must be between 1 and 10."),
+        ("guardrail", "At most 20000 characters."),
+        ("approval.assignee", "A name is required."),
+        ("approval.timeoutSeconds", "Must be between 1 and 7776000."),
     ]
 
 

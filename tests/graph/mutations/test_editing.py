@@ -56,13 +56,22 @@ KINDS = [
             "description": "",
             "process": "SEQUENTIAL",
             "manager": None,
-            "settings": {"maxIterations": 7, "executionTimeoutSeconds": 1800.0, "taskTimeoutSeconds": 600.0},
+            "settings": {
+                "maxIterations": 7,
+                "executionTimeoutSeconds": 1800.0,
+                "taskTimeoutSeconds": 600.0,
+                "maxParallelTasks": 4,
+                "whenBusy": "QUEUE",
+                "oversight": "STANDARD",
+                "isCached": False,
+            },
             "status": "IDLE",
             "lastExecutedAt": None,
         },
         {"process": "HIERARCHICAL"},
         selection="description process manager { id } status lastExecutedAt"
-        " settings { maxIterations executionTimeoutSeconds taskTimeoutSeconds }",
+        " settings { maxIterations executionTimeoutSeconds taskTimeoutSeconds"
+        " maxParallelTasks whenBusy oversight isCached }",
     ),
     Kind(
         "Role",
@@ -77,27 +86,45 @@ KINDS = [
             "rank": "SPECIALIST",
             "isActive": True,
             "delegation": {"isAllowed": False, "to": "SUBORDINATES", "taskKinds": []},
+            "maxTasks": None,
+            "maxParallelTasks": None,
+            "canAsk": False,
         },
         {"maxTokens": None},
         title="title",
-        selection="goals expertise temperature maxTokens modelParameters rank isActive"
+        selection="goals expertise temperature maxTokens modelParameters rank isActive maxTasks maxParallelTasks canAsk"
         " delegation { isAllowed to taskKinds }",
     ),
     Kind(
         "Task",
         "teamId",
         {"name": "Kettle", "description": "Heat {litres} l", "expectedOutput": "Hot {drink}"},
-        {"priority": 5, "maxAttempts": 2, "kind": "", "placeholders": ["litres", "drink"], "role": None},
+        {
+            "priority": 5,
+            "maxAttempts": 2,
+            "kind": "",
+            "placeholders": ["litres", "drink"],
+            "role": None,
+            "guardrail": None,
+            "approval": {"isRequired": False, "assignee": None, "timeoutSeconds": None, "default": "REJECT"},
+        },
         {"priority": 9},
-        selection="priority maxAttempts kind placeholders role { id }",
+        selection="priority maxAttempts kind placeholders role { id } guardrail"
+        " approval { isRequired assignee timeoutSeconds default }",
     ),
     Kind(
         "Tool",
         "projectId",
         {"name": "Kettle", "kind": "MCP_SERVER", "configuration": {"url": "http://127.0.0.1/mcp"}},
-        {"description": "", "kind": "MCP_SERVER", "configuration": {"url": "http://127.0.0.1/mcp"}},
+        {
+            "description": "",
+            "kind": "MCP_SERVER",
+            "configuration": {"url": "http://127.0.0.1/mcp"},
+            "isIdempotent": None,
+            "isRepeatable": False,
+        },
         {"configuration": {"url": "http://127.0.0.1/other"}},
-        selection="description kind configuration",
+        selection="description kind configuration isIdempotent isRepeatable",
     ),
 ]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Unavailable
 from resolvers.node_ids import parse_node_id
 from tests.support.graphql import Graph
 from tests.support.things import nothing_written
@@ -15,7 +14,7 @@ from tests.support.things import nothing_written
 EXECUTION = """
     execution { id status allowedTransitions canCancel isFinal inputs output failure { code } startedBy
         configuration { maxIterations executionTimeoutSeconds taskTimeoutSeconds
-            qualityPreference maxBudget { amount currency } maxTaskBudget { amount } }
+            qualityPreference maxBudget { amount currency } maxTaskBudget { amount } priority maxParallelTasks }
         timing { startedAt finishedAt queueWaitSeconds durationSeconds } cancelRequestedAt
         usage { calls totalTokens cost { amount currency } } revision { number }
         taskExecutions { name description expectedOutput position status roleTitle attempts maxAttempts model output }
@@ -48,7 +47,7 @@ async def test_a_kickoff_queues_the_tasks_in_their_order_with_placeholders_fille
     )
     assert execution == {
         "status": "QUEUED",
-        "allowedTransitions": ["RUNNING", "FAILED", "CANCELLED"],
+        "allowedTransitions": ["RUNNING", "PAUSED", "FAILED", "CANCELLED"],
         "canCancel": True,
         "isFinal": False,
         "inputs": {"city": "Graz", "n": 3},
@@ -62,6 +61,8 @@ async def test_a_kickoff_queues_the_tasks_in_their_order_with_placeholders_fille
             "qualityPreference": "BALANCED",
             "maxBudget": None,
             "maxTaskBudget": None,
+            "priority": 5,
+            "maxParallelTasks": 4,
         },
         "timing": {"startedAt": None, "finishedAt": None, "queueWaitSeconds": None, "durationSeconds": None},
         "cancelRequestedAt": None,
@@ -158,11 +159,11 @@ async def test_missing_inputs_are_named(graph: Graph) -> None:
     assert payload["errors"] == [
         {
             "__typename": "MissingInputs",
-            "message": "These inputs are missing: a, c-d, city.",
+            "message": "These inputs are missing: a, b, c-d, city.",
             "code": "MISSING_INPUTS",
             "path": ["input", "inputs"],
             "suggestion": None,
-            "names": ["a", "c-d", "city"],
+            "names": ["a", "b", "c-d", "city"],
         }
     ]
 
@@ -203,19 +204,22 @@ async def test_an_archived_team_or_one_of_an_archived_project_is_refused(graph: 
 
 
 @pytest.mark.parametrize("process", ["PARALLEL", "HIERARCHICAL", "COLLABORATIVE"])
-async def test_a_process_that_cannot_be_run_yet_is_refused(graph: Graph, process: str) -> None:
+async def test_every_process_can_be_kicked_off(graph: Graph, process: str) -> None:
     team_id = await graph.team(process=process)
     await graph.role(team_id)
+    await graph.task(team_id, name="Own")
 
-    async with nothing_written(graph):
-        payload = await graph.mutate("kickoffTeam", EXECUTION, teamId=team_id)
+    payload = await graph.mutate("kickoffTeam", "execution { taskExecutions { name } }", teamId=team_id)
 
-    assert _refused(payload) == [("Invalid", "INVALID", ["input", "teamId"])]
+    assert payload["errors"] == []
+    names = [task["name"] for task in payload["execution"]["taskExecutions"]]
+    assert names == (["Own", "Synthesis"] if process == "COLLABORATIVE" else ["Own"])
 
 
 async def test_limits_out_of_range_are_all_told(graph: Graph) -> None:
     team_id = await graph.ready_team()
     limits = {"maxIterations": 0, "executionTimeoutSeconds": -1, "taskTimeoutSeconds": 3601}
+    limits |= {"priority": 10, "maxParallelTasks": 17}
 
     async with nothing_written(graph):
         payload = await graph.mutate("kickoffTeam", EXECUTION, teamId=team_id, **limits)
@@ -269,6 +273,11 @@ async def test_a_key_from_before_budgets_could_be_given_is_still_known(graph: Gr
         {"qualityPreference": "FAST"},
         {"maxBudget": "0"},
         {"maxTaskBudget": "0"},
+        {"priority": 6},
+        {"maxParallelTasks": 4},
+        {"whenBusy": "QUEUE"},
+        {"cache": "BYPASS"},
+        {"tasks": [{"description": "Do.", "expectedOutput": "Done."}]},
     ],
 )
 async def test_the_same_key_with_another_input_is_a_conflict(graph: Graph, other: dict[str, Any]) -> None:
@@ -336,96 +345,11 @@ async def test_an_expired_key_is_free_again(graph: Graph) -> None:
     assert await graph.kickoff(team_id, idempotencyKey="k", inputs={"other": 1}) != first
 
 
-async def test_an_execution_stays_queued_when_it_cannot_be_handed_over(graph: Graph) -> None:
-    team_id = await graph.ready_team()
-    graph.container.services.kickoff.queue = _ClosedQueue()
+async def test_a_kickoff_waits_for_a_place_from_its_own_commit_on(graph: Graph) -> None:
+    execution_id = await graph.kickoff(await graph.ready_team(), priority=7)
 
-    payload = await graph.mutate("kickoffTeam", "execution { status }", teamId=team_id)
+    waiting = await graph.container.database.pool.fetchrow("SELECT * FROM admission")
 
-    assert payload == {"execution": {"status": "QUEUED"}, "errors": []}
-
-
-# ---------------------------------------------------------------- cancelling
-
-CANCELLED = "execution { status isFinal canCancel allowedTransitions cancelRequestedAt timing { finishedAt }"
-CANCELLED += " taskExecutions { status } events { nodes { __typename sequence } } }"
-
-
-async def test_a_queued_execution_is_cancelled_at_once(graph: Graph) -> None:
-    execution_id = await graph.kickoff(await graph.ready_team())
-
-    payload = await graph.mutate("cancelExecution", CANCELLED, executionId=execution_id)
-
-    assert payload["errors"] == []
-    execution = payload["execution"]
-    assert execution.pop("cancelRequestedAt") == execution.pop("timing")["finishedAt"] != None  # noqa: E711 - one chain
-    assert execution == {
-        "status": "CANCELLED",
-        "isFinal": True,
-        "canCancel": False,
-        "allowedTransitions": [],
-        "taskExecutions": [{"status": "CANCELLED"}],
-        "events": {
-            "nodes": [
-                {"__typename": "ExecutionQueued", "sequence": 1},
-                {"__typename": "ExecutionCancelRequested", "sequence": 2},
-                {"__typename": "ExecutionCancelled", "sequence": 3},
-            ]
-        },
-    }
-
-
-async def test_a_running_execution_is_asked_to_stop_and_a_second_cancel_is_refused(graph: Graph) -> None:
-    execution_id = await graph.kickoff(await graph.ready_team())
-    await graph.container.database.pool.execute("UPDATE execution SET status = 'RUNNING', started_at = now()")
-
-    asked = await graph.mutate("cancelExecution", "execution { status canCancel isFinal }", executionId=execution_id)
-    async with nothing_written(graph):
-        second = await graph.mutate("cancelExecution", "execution { id }", executionId=execution_id)
-
-    assert asked == {"execution": {"status": "CANCELLING", "canCancel": False, "isFinal": False}, "errors": []}
-    assert second["errors"] == [_no_way("CANCELLING", ["CANCELLED"])]
-
-
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELLED"])
-async def test_an_execution_that_is_over_cannot_be_cancelled(graph: Graph, status: str) -> None:
-    execution_id = await graph.kickoff(await graph.ready_team())
-    await graph.container.database.pool.execute("UPDATE execution SET status = $1, finished_at = now()", status)
-
-    async with nothing_written(graph):
-        payload = await graph.mutate("cancelExecution", "execution { id }", executionId=execution_id)
-
-    assert payload == {"execution": None, "errors": [_no_way(status, [])]}
-
-
-async def test_of_cancels_at_once_one_is_accepted(graph: Graph) -> None:
-    execution_id = await graph.kickoff(await graph.ready_team())
-
-    payloads = await asyncio.gather(
-        *(graph.mutate("cancelExecution", "execution { status }", executionId=execution_id) for _ in range(4))
-    )
-
-    accepted = [payload["execution"] for payload in payloads if payload["execution"]]
-    refused = [payload["errors"] for payload in payloads if payload["errors"]]
-    assert accepted == [{"status": "CANCELLED"}]
-    assert refused == [[_no_way("CANCELLED", [])]] * 3
-
-
-def _no_way(current: str, allowed: list[str]) -> dict[str, Any]:
-    return {
-        "__typename": "InvalidTransition",
-        "message": f"An execution that is {current} cannot become CANCELLING.",
-        "code": "INVALID_TRANSITION",
-        "path": ["input", "executionId"],
-        "suggestion": None,
-        "from": current,
-        "to": "CANCELLING",
-        "allowed": allowed,
-    }
-
-
-class _ClosedQueue:
-    """A queue that does not answer."""
-
-    async def enqueue(self, *_: object) -> None:
-        raise Unavailable("The queue does not answer.")
+    assert waiting is not None
+    assert waiting["execution_id"] == parse_node_id(execution_id)[1]
+    assert (waiting["priority"], waiting["is_alone"], waiting["worker_id"]) == (7, True, None)

@@ -9,6 +9,7 @@ from tests.support.things import MALFORMED, nothing_written, one_of_each, strang
 Ids = Mapping[str, str]
 
 TASK = {"name": "Other", "description": "Do.", "expectedOutput": "Done."}
+WORDS = {"TaskExecution": "task execution", "TeamRevision": "team revision", "ScheduleFire": "schedule fire"}
 YAML = {"agentsYaml": "a: {role: r, goal: g, backstory: b}", "tasksYaml": ""}
 
 
@@ -31,6 +32,27 @@ def _positions(own: Ids) -> dict[str, tuple[str, list[str], Callable[[str], dict
         "importCrew": ("Project", ["projectId"], lambda it: {"projectId": it, "name": "Other", **YAML}),
         "kickoffTeam": ("Team", ["teamId"], lambda it: {"teamId": it}),
         "cancelExecution": ("Execution", ["executionId"], lambda it: {"executionId": it}),
+        "pauseExecution": ("Execution", ["executionId"], lambda it: {"executionId": it}),
+        "resumeExecution": ("Execution", ["executionId"], lambda it: {"executionId": it}),
+        "retryExecution": ("Execution", ["executionId"], lambda it: {"executionId": it}),
+        "forkExecution": (
+            "Execution",
+            ["executionId"],
+            lambda it: {"executionId": it, "fromTask": own["TaskExecution"]},
+        ),
+        "forkExecution task": (
+            "TaskExecution",
+            ["fromTask"],
+            lambda it: {"executionId": own["Execution"], "fromTask": it},
+        ),
+        "updateTaskExecution": (
+            "TaskExecution",
+            ["taskExecutionId"],
+            lambda it: {"taskExecutionId": it, "description": "x"},
+        ),
+        "approveTask": ("Approval", ["approvalId"], lambda it: {"approvalId": it}),
+        "rejectTask": ("Approval", ["approvalId"], lambda it: {"approvalId": it}),
+        "answerQuestion": ("Approval", ["approvalId"], lambda it: {"approvalId": it, "answer": "x"}),
         "updateTeam manager": ("Role", ["managerId"], lambda it: {"id": team, "version": 1, "managerId": it}),
         "createRole supervisor": (
             "Role",
@@ -71,7 +93,7 @@ def _not_found(own: Ids) -> dict[str, Any]:
         position: [
             {
                 "__typename": "NotFound",
-                "message": f"There is no {kind.lower()} with this id.",
+                "message": f"There is no {WORDS.get(kind, kind.lower())} with this id.",
                 "code": "NOT_FOUND",
                 "path": ["input", *path],
                 "suggestion": None,
@@ -97,7 +119,7 @@ async def test_malformed_ids_are_not_found_anywhere(graph: Graph) -> None:
 async def test_ids_of_another_kind_are_not_found_anywhere(graph: Graph) -> None:
     own = await one_of_each(graph)
     other = {"Project": "Team", "Team": "Project", "Role": "Task", "Task": "Role", "Tool": "Role", "Execution": "Team"}
-    other["Model"] = "Tool"
+    other |= {"Model": "Tool", "TaskExecution": "Execution", "Approval": "TaskExecution"}
 
     assert await _answers(graph, own, lambda kind: own[other[kind]]) == _not_found(own)
 
@@ -121,7 +143,7 @@ async def test_parts_of_another_team_cannot_be_referred_to(graph: Graph) -> None
             payload = await graph.mutate(position.split()[0], "__typename", **values(other[kind]))
             told[position] = [(error["code"], error["path"] == ["input", *path]) for error in payload["errors"]]
 
-    lists = {position for position in told if position.endswith((" tools", " waiting"))}
+    lists = {position for position in told if position.endswith((" tools", " waiting", "Execution task"))}
     expected = {position: "NOT_FOUND" if position in lists else "INVALID" for position in told}
     assert told == {position: [(code, True)] for position, code in expected.items()}
 

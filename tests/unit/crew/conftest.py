@@ -28,6 +28,7 @@ from domain.model.identity import (  # noqa: E402 - same
     TeamId,
     new_id,
 )
+from domain.model.journal import CallKey, JournalEntry  # noqa: E402 - same
 from domain.model.ledger import LedgerEntry  # noqa: E402 - same
 from domain.model.role import Role  # noqa: E402 - same
 from domain.model.tool import Tool, ToolKind  # noqa: E402 - same
@@ -37,6 +38,7 @@ from tests.support.model_server import ModelServer  # noqa: E402 - same
 from tests.support.routes import MODEL, EndlessBudgets, a_model, a_route  # noqa: E402 - same
 
 K = TypeVar("K", bound=ExecutionEvent)
+TASK_FIELDS = ("output_schema", "guardrail", "feedback", "output", "kind")
 LOOPBACK = frozenset({"127.0.0.1"})
 
 
@@ -46,6 +48,8 @@ class Journal:
 
     events: list[ExecutionEvent] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
+    calls: dict[CallKey, JournalEntry] = field(default_factory=dict)
+    kept: list[JournalEntry] = field(default_factory=list)
 
     def emit(self, event: ExecutionEvent) -> None:
         self.events.append(event)
@@ -54,8 +58,17 @@ class Journal:
         self.entries.append(entry)
         self.events.append(event)
 
-    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None:
+    def journal(self, entry: JournalEntry) -> None:
+        self.calls[entry.key] = entry
+
+    async def keep(self, entry: JournalEntry) -> None:
+        self.kept.append(entry)
+        self.journal(entry)
+
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent, journal: JournalEntry | None = None) -> None:
         self.book(entry, event)
+        if journal:
+            self.journal(journal)
 
     def of(self, kind: type[K]) -> list[K]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -88,7 +101,7 @@ def work_for(
         DEFAULT_TENANT, team, **{"title": "Analyst", "goals": ["Find out"], "backstory": "Curious", **(role or {})}
     )
     texts: dict[str, Any] = {"description": "Look into it.", "expected_output": "A sentence."}
-    texts |= {name: more.pop(name) for name in tuple(more) if name in {*texts, "output_schema"}}
+    texts |= {name: more.pop(name) for name in tuple(more) if name in {*texts, *TASK_FIELDS}}
     task = TaskExecution(
         DEFAULT_TENANT, execution, 0, "Look", role_id=who.id, role_title=who.title, attempts=1, **texts
     )

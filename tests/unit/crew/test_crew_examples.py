@@ -21,6 +21,7 @@ TREE = {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref"
         {"type": "integer", "exclusiveMinimum": 3},
         {"type": "integer", "maximum": -3},
         {"type": "number", "minimum": -2, "maximum": -1},
+        {"type": "number", "minimum": 0, "maximum": 1},
         {"type": "string", "minLength": 20},
         {"type": "string", "maxLength": 3},
         {"enum": ["x", "y"]},
@@ -47,3 +48,7 @@ def test_an_example_holds_the_schema(schema: dict[str, Any]) -> None:
 )
 def test_a_schema_without_end_gets_an_example_with_one(schema: dict[str, Any]) -> None:
     assert len(json.dumps(example_of(schema))) < 1_000_000
+
+
+def test_a_score_is_a_good_one() -> None:
+    assert example_of({"type": "number", "minimum": 0, "maximum": 1}) == 0.85

@@ -139,7 +139,7 @@ async def test_cancelling_closes_the_call_and_books_it_before_it_returns(stage: 
     [entry] = stage.journal.entries
     assert (entry.outcome, entry.token_source) == (CallOutcome.CANCELLED, TokenSource.ESTIMATE)
     assert entry.prompt_tokens > 0
-    assert work.is_abandoned
+    assert work.signals.is_abandoned
     await stage.server.wait_for_disconnects(1)
 
 

@@ -184,6 +184,11 @@ def an_mcp_server(transport: str) -> Iterator[str]:
     server = FastMCP("boats")
 
     @server.tool()
+    def sails(boat: str) -> str:
+        """How many sails a boat has."""
+        return f"{boat}: 0"
+
+    @server.tool()
     def rowers(boat: str, coxed: bool = False) -> str:
         """How many people sit in a boat."""
         if boat == "raft":
@@ -222,10 +227,10 @@ async def test_a_role_uses_the_tools_of_an_mcp_server(
 
         output = await stage.run(work)
 
-    [offered] = stage.server.requests[0].body["tools"]
+    offered, other = stage.server.requests[0].body["tools"]
     fine, wrong = stage.tool_results
     assert output == "Done."
-    assert offered["function"]["name"] == "rowers"
+    assert (offered["function"]["name"], other["function"]["name"]) == ("rowers", "sails")  # by name
     assert "How many people" in offered["function"]["description"]
     assert fine == "eight: 9"
     assert wrong.startswith("Error:")

@@ -5,12 +5,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import litellm
 import pytest
 import structlog
 
+from app.load import MachineLoad
 from app.worker import Duties
 from domain.crew.operator_models import KEY_VARIABLES, OperatorProbe, operator_models
 from domain.model.availability import FREE_PROVIDERS, OperatorModels
@@ -245,7 +247,9 @@ async def test_the_probe_asks_once_for_all_who_want_to_know_at_the_time(monkeypa
 async def test_a_heartbeat_publishes_what_the_worker_can_reach(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts: list[Any] = [None, SqlWorkers(database.pool), None, None, None, OperatorProbe(seconds=0)]
+    dispatcher = SimpleNamespace(rules=SimpleNamespace(places=1), is_taking=True)
+    probe, load = OperatorProbe(seconds=0), MachineLoad(80, 75)
+    parts: list[Any] = [None, SqlWorkers(database.pool), None, None, dispatcher, probe, load, 12.0]
     duties = Duties("w1", *parts)  # a heartbeat needs no more
     monkeypatch.setenv("MISTRAL_API_KEY", "sk-x")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1/v1")
