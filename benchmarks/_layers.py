@@ -5,7 +5,7 @@ needs of that layer:
 
 * crewai: three tasks of the team through our TaskRunner and its threads, with a model that answers in no time;
 * litellm: the three model calls that those tasks made, through our client to the model server;
-* dbos: one execution enqueued, taken by a worker and ended, with nothing in between.
+* dbos: one run begun as a workflow and ended, with nothing in between.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,40 +22,42 @@ from domain.crew import environment
 
 environment.prepare(Path.cwd() / "crewai")  # started in a directory of its own
 
-from app.durable import DurableQueue, DurableWorker  # noqa: E402 - crewai and litellm come after `prepare`
+from app.durable import DurableWorker  # noqa: E402 - crewai and litellm come after `prepare`
 from app.seed import INPUTS, ROLES, TASKS  # noqa: E402 - same
 from domain.crew.models import LiteLLMClient  # noqa: E402 - same
 from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
 from domain.events import ExecutionEvent  # noqa: E402 - same
 from domain.model.execution import TaskExecution  # noqa: E402 - same
-from domain.model.identity import DEFAULT_TENANT, ExecutionId, ProjectId, TeamId, TenantId, new_id  # noqa: E402 - same
+from domain.model.identity import (  # noqa: E402 - same
+    DEFAULT_TENANT,
+    AdmissionId,
+    ExecutionId,
+    ProjectId,
+    TeamId,
+    new_id,
+)
+from domain.model.journal import JournalEntry  # noqa: E402 - same
 from domain.model.ledger import LedgerEntry  # noqa: E402 - same
 from domain.model.role import Role  # noqa: E402 - same
-from domain.ports import ModelAnswer, ModelRequest, Ownership, RunSink, TaskWork  # noqa: E402 - same
-from domain.services.runs import BETWEEN_OUTPUTS  # noqa: E402 - same
+from domain.ports import AdmissionKey, ModelAnswer, ModelRequest, Ownership, RunSink, TaskWork  # noqa: E402 - same
+from domain.services.task_work import BETWEEN_OUTPUTS  # noqa: E402 - same
 from tests.support.routes import a_route  # noqa: E402 - same
 
 _SECONDS: Final = 60.0
 
 
 class Nowhere:
-    """A RunSink and Hints that forget."""
-
-    def __init__(self) -> None:
-        self.ring: Callable[[], None] = lambda: None
+    """A RunSink that forgets."""
 
     def emit(self, event: ExecutionEvent) -> None: ...
 
     def book(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
 
-    async def settle(self, entry: LedgerEntry, event: ExecutionEvent) -> None: ...
+    def journal(self, entry: JournalEntry) -> None: ...
 
-    async def publish(self, topics: Sequence[str]) -> None:
-        del topics
-        self.ring()
+    async def keep(self, entry: JournalEntry) -> None: ...
 
-    def listen(self, topic: str) -> Any:
-        raise NotImplementedError(topic)
+    async def settle(self, entry: LedgerEntry, event: ExecutionEvent, journal: JournalEntry | None = None) -> None: ...
 
 
 class Answering:
@@ -76,13 +78,11 @@ class Answering:
 class Ended:
     """A RunExecution that is over at once."""
 
-    active = 0
-
     def __init__(self) -> None:
         self.over = asyncio.Event()
 
-    async def __call__(self, tenant_id: TenantId, execution_id: ExecutionId) -> None:
-        del tenant_id, execution_id
+    async def __call__(self, key: AdmissionKey) -> None:
+        del key
         self.over.set()
 
 
@@ -122,19 +122,14 @@ class Layers:
         self._client = LiteLLMClient()
         self._runner = CrewTaskRunner(self._gateway, asyncio.get_running_loop())
         self._ended = Ended()
-        self._queue = DurableQueue(database_url, self._nowhere, pool_size=1)
-        # A worker asks a run for two things only.
-        self._worker = DurableWorker(database_url, self._ended, "layers", 16)  # type: ignore[arg-type] # as said
-        self._nowhere.ring = self._worker.ring
+        self._worker = DurableWorker(database_url, self._ended, "layers")
 
     async def open(self) -> None:
         await self._worker.start()
-        await self._queue.start()
         await self.crewai()
         self._calls = tuple(self._gateway.asked)
 
     async def close(self) -> None:
-        await self._queue.stop()
         await self._worker.stop()
         await self._client.close()
         self._runner.close()
@@ -151,7 +146,7 @@ class Layers:
 
     async def dbos(self) -> None:
         self._ended.over.clear()
-        await self._queue.enqueue(DEFAULT_TENANT, ExecutionId(new_id()))
+        await self._worker.begin(AdmissionKey(DEFAULT_TENANT, ExecutionId(new_id()), AdmissionId(new_id())))
         async with asyncio.timeout(_SECONDS):
             await self._ended.over.wait()
 

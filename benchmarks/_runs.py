@@ -119,6 +119,8 @@ def regatta(data_dir: Path, model_url: str, *, workers: int = 1, concurrency: in
     """`regatta serve` as it ships: embedded PostgreSQL with its default durability, API, workers."""
     os.environ["OPENAI_API_BASE"] = model_url
     os.environ["OPENAI_API_KEY"] = "none"
+    # The machine is to be full: nothing else is on it.
+    os.environ["REGATTA_WORKER_MAX_CPU_PERCENT"] = "100"
     settings = {"model": MODEL, "worker_concurrency": str(concurrency), "workers": str(workers)}
     with served(data_dir, log_level="warning", **settings) as server:
         server.wait_for_worker()
@@ -131,19 +133,19 @@ def regatta(data_dir: Path, model_url: str, *, workers: int = 1, concurrency: in
             server,
             team_id,
             api,
-            [child for child in children if "worker" in child.cmdline()],
+            server.workers(),
             next(child for child in children if any("postgres" in word for word in child.cmdline()[:1])),
         )
         server.press_ctrl_c()
 
 
 def _workers_ready(server: Served, count: int) -> bool:
-    """Whether all workers are through with importing: from then on they hardly use the processor."""
-    found = [child for child in psutil.Process(server.process.pid).children() if "worker" in child.cmdline()]
+    """Whether all workers are there and hardly use the processor."""
+    found, heard = server.workers(), server.ask("{ resources { workers { id } } }")["resources"]["workers"]
     before = [cpu_of(each) for each in found]
     time.sleep(1.0)
-    return len(found) == count and all(
-        cpu_of(each) - then < 0.2 and then > 2 for each, then in zip(found, before, strict=True)
+    return len(found) == len(heard) == count and all(
+        cpu_of(each) - then < 0.2 for each, then in zip(found, before, strict=True)
     )
 
 
@@ -240,7 +242,8 @@ class User:
 
     async def kickoff(self) -> str:
         """Set the seeded team to work; the id of the execution."""
-        payload = (await self.ask(KICKOFF, input={"teamId": self._team_id, "inputs": dict(INPUTS)}))["kickoffTeam"]
+        asked = {"teamId": self._team_id, "inputs": dict(INPUTS), "whenBusy": "PARALLEL"}
+        payload = (await self.ask(KICKOFF, input=asked))["kickoffTeam"]
         assert not payload["errors"], payload["errors"]
         identifier: str = payload["execution"]["id"]
         return identifier

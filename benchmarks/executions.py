@@ -165,7 +165,7 @@ def _bare_crew(url: str, *options: str) -> AbstractContextManager[Script]:
 
 
 def _layers_database(url: str) -> str:
-    """A migrated database of its own on the same server: no worker takes from its queue."""
+    """A migrated database of its own on the same server: no worker serves it."""
     parts = urlsplit(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE layers")
@@ -317,7 +317,7 @@ def _split_table(cpu: Figures) -> str:
     titles = {
         "crewai": "CrewAI: prompts, agent, task, parsing (tuned)",
         "litellm": "LiteLLM: three streamed calls, with its HTTP client",
-        "dbos": "DBOS: enqueue, dequeue, start, outcome",
+        "dbos": "DBOS: start, outcome",
     }
     rows = [(titles[name], value) for name, value in parts.items()]
     rows.append(("our own: GraphQL, HTTP, websocket, claim, checkpoints, events, ledger, duties", ours))
@@ -328,7 +328,7 @@ def _split_table(cpu: Figures) -> str:
 _SPLIT: Final = (
     "The first three are measured alone, in a process of their own, with what an execution needs of them: three tasks"
     " through our runner and its threads with a model that answers in no time; the three model calls of those tasks"
-    " through our LiteLLM client; one empty workflow from enqueueing to its end. Our own is what is left."
+    " through our LiteLLM client; one empty workflow from its start to its end. Our own is what is left."
 )
 
 _HOW: Final = (

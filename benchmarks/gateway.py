@@ -39,7 +39,6 @@ from benchmarks._runs import (  # noqa: E402 - same
     surroundings,
 )
 from domain.crew.models import LiteLLMClient  # noqa: E402 - same
-from domain.model.identity import DEFAULT_TENANT  # noqa: E402 - same
 from domain.ports import ModelRequest, TaskWork  # noqa: E402 - same
 from domain.services.model_gateway import RoutedGateway  # noqa: E402 - same
 from domain.services.recorder import EventRecorder, RecorderSink  # noqa: E402 - same
@@ -116,7 +115,7 @@ async def ours(database: Database) -> AsyncIterator[Ours]:
     world = SqlWorld(database)
     execution, tasks, snapshot = a_team_with_tasks("calling")
     await world.add(execution, tasks, snapshot)
-    claimed = await world.store.claim(DEFAULT_TENANT, execution.id, "benchmark")
+    claimed = await world.claim(execution.id, "benchmark")
     assert claimed
     recorder = EventRecorder(world.store, FakeHints())
     recorder.start()
