@@ -14,7 +14,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## Make .venv from the lock (every target below does this first; it does nothing when all is there)
@@ -35,8 +35,12 @@ migrate: setup ## Bring the database at REGATTA_DATABASE_URL (or the embedded on
 	@$(BIN)/regatta migrate $(ARGS)
 
 .PHONY: test
-test: setup ## Run all tests that need Python alone, on a real PostgreSQL, with the coverage gate
-	$(BIN)/python -m pytest -n 2 -m "not extra" --cov --cov-report=term $(ARGS)
+test: setup ## Run all tests that need Python alone, on a real PostgreSQL
+	$(BIN)/python -m pytest -n 2 -m "not extra and not survival" $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## Run the same with the coverage gate; half as long again
+	$(BIN)/python -m pytest -n 2 -m "not extra and not survival" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-extra
 test-extra: setup ## Run the tests that need Chromium, Node or Redis; missing programs are a failure
@@ -44,6 +48,10 @@ test-extra: setup ## Run the tests that need Chromium, Node or Redis; missing pr
 	command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	if [ -n "$$missing" ]; then echo "make test-extra needs these programs on PATH:$$missing (.ci/run installs them)" >&2; exit 1; fi
 	$(BIN)/python -m pytest -m extra $(ARGS)
+
+.PHONY: test-survival
+test-survival: setup ## Run the long proofs: workers, API and PostgreSQL killed again and again under load (minutes)
+	$(BIN)/python -m pytest -m survival $(ARGS)
 
 .PHONY: check
 check: setup ## Check format, lint, types, layers, locks, schema snapshot and migrations
