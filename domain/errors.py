@@ -168,13 +168,10 @@ class ExecutionArchived(Archived):
 
 
 class InvalidTransition(Conflict):
-    """The state machine has no such move."""
+    """The state machine has no such move; `message` says it in other words where the request was another one."""
 
-    def __init__(self, current: str, wanted: str, allowed: Sequence[str]) -> None:
-        # QUEUED is only where executions begin: who wants one back there asks for it to be tried again.
-        is_retry = wanted == "QUEUED"
-        told = f"An execution that is {current} cannot become {wanted}."
-        super().__init__("Only a FAILED or CANCELLED execution can be retried." if is_retry else told)
+    def __init__(self, current: str, wanted: str, allowed: Sequence[str], message: str | None = None) -> None:
+        super().__init__(message or f"An execution that is {current} cannot become {wanted}.")
         self.current = current
         self.wanted = wanted
         self.allowed = tuple(allowed)

@@ -18,6 +18,7 @@ from domain.crew.tuning import tune
 from domain.errors import FailureCode, RunFailed, Unavailable
 from domain.model.identity import ToolId
 from domain.model.output_schema import problem_of
+from domain.model.texts import seconds_of
 from domain.model.tool import Tool, ToolKind
 from domain.ports import ModelGateway, ModelRequest, RunSink, TaskWork, ToolSecret, ToolSecrets
 
@@ -67,8 +68,8 @@ class CrewTaskRunner:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             await _end(session)
-            seconds = f"{work.timeout_seconds:g}"
-            raise RunFailed(FailureCode.TASK_TIMEOUT, f"The task took longer than {seconds} seconds.") from None
+            message = f"The task took longer than {seconds_of(work.timeout_seconds)}."
+            raise RunFailed(FailureCode.TASK_TIMEOUT, message) from None
         except asyncio.CancelledError:
             await _end(session)
             raise

@@ -70,7 +70,8 @@ async def _retried(unit: UnitOfWork, identifier: ExecutionId, by: PrincipalId | 
     execution, tasks = await _kept(unit, identifier)
     if not execution.can_retry:
         allowed = [status.value for status in execution.allowed_transitions]
-        raise InvalidTransition(execution.status.value, "QUEUED", allowed)
+        told = "Only a FAILED or CANCELLED execution can be retried."
+        raise InvalidTransition(execution.status.value, "QUEUED", allowed, told)
     return retried(execution, tasks, by)
 
 

@@ -24,6 +24,7 @@ from domain.model.team import EXECUTION_TIMEOUT_CAP_SECONDS, MAX_ITERATIONS_CAP,
 from domain.ports import WAITING, Hints, UnitOfWork, UnitsOfWork, project_topic
 from domain.services.busy_teams import make_way
 from domain.services.cancelling import cancel_topics
+from domain.services.idempotency import Once
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +123,15 @@ class KickoffTeam:
         MissingInputs, IdempotencyConflict.
         """
         request.check()
+        once = Once(request.idempotency_key, request.fingerprint)
         async with self.units(tenant_id) as unit:
-            first = await self._first(unit, request)
-            if first is not None:
-                return first
+            if (first := await once.first(unit)) is not None:
+                return await unit.executions.get(first)
             execution, topics = await self._add(unit, request, by)
+            await once.keep(unit, execution.id)
             await unit.commit()
         await self.hints.publish([project_topic(execution.project_id), *topics])
         return execution
-
-    async def _first(self, unit: UnitOfWork, request: KickoffRequest) -> Execution | None:
-        if request.idempotency_key is None:
-            return None
-        result = await unit.idempotency.claim(request.idempotency_key, request.fingerprint)
-        return None if result is None else await unit.executions.get(result)
 
     async def _add(
         self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None
@@ -152,8 +148,6 @@ class KickoffTeam:
                 topics = await self._queue(unit, execution, snapshot, request)
             else:
                 execution = await _complete(unit, execution, answer)
-        if request.idempotency_key is not None:
-            await unit.idempotency.keep_result(request.idempotency_key, execution.id)
         return execution, topics
 
     async def _queue(

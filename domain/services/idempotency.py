@@ -12,10 +12,13 @@ from domain.ports import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """An idempotency key, None for none, and all that is asked for under it; equal requests ask for equal JSON."""
+    """An idempotency key, None for none, and all that is asked for under it, or a hash of that.
+
+    Equal requests ask for equal JSON.
+    """
 
     key: str | None
-    asked: tuple[Any, ...]
+    asked: tuple[Any, ...] | str
 
     def check(self) -> None:
         """Raises Invalid for a key that is none."""
@@ -38,5 +41,7 @@ class Once:
 
     @property
     def _fingerprint(self) -> str:
+        if isinstance(self.asked, str):
+            return self.asked
         text = json.dumps(self.asked, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from domain.errors import FailureCode, RunFailed, Unavailable
+from domain.errors import FailureCode, NoActiveRole, RunFailed, Unavailable
 from domain.events import ExecutionEvent
 from domain.model.approval import Approval, ApprovalKind
 from domain.model.execution import TASK_DONE, Execution, TaskExecution
 from domain.model.identity import TaskExecutionId, utc_now
 from domain.model.journal import CallKind, Journal, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, Usage
+from domain.model.matching import manager_of
 from domain.model.planning import with_inputs
 from domain.model.revision import TeamSnapshot
-from domain.model.role import Role, most_senior
+from domain.model.role import Role
 from domain.model.routing import Demand, Offer, QualityPreference, Route, demand_of, route
 from domain.model.team import Process
 from domain.model.texts import seconds_of
@@ -226,12 +227,10 @@ class Workbench:
     @property
     def _manager(self) -> Role:
         """Who leads a HIERARCHICAL team. Raises RunFailed when nobody is there."""
-        active = [role for role in self._snapshot.roles if role.is_active]
-        named = next((role for role in active if role.id == self._snapshot.team.manager_id), None)
-        manager = named or most_senior(active)
-        if manager is None:
-            raise RunFailed(FailureCode.NO_CAPABLE_ROLE, "The team has no active role to lead it.")
-        return manager
+        try:
+            return manager_of(self._snapshot.team, self._snapshot.roles)
+        except NoActiveRole as error:
+            raise RunFailed(FailureCode.NO_CAPABLE_ROLE, "The team has no active role to lead it.") from error
 
     async def _hierarchy(self, task: TaskExecution, chosen: Route) -> Hierarchy | None:
         """Who may take part, without those for whom there is no model now. Raises RunFailed without a manager."""

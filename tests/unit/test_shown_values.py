@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.errors import InvalidTransition, NotFound
+from domain.errors import NotFound
 from domain.model.rules import Rules
 from domain.model.texts import seconds_of
 
@@ -26,10 +26,3 @@ def test_bounds_are_told_without_a_fraction_of_zero() -> None:
         "Must be between 1 and 3600.",
         "Must be between 0.5 and 1.",
     ]
-
-
-def test_what_cannot_be_retried_is_told_what_can() -> None:
-    error = InvalidTransition("COMPLETED", "QUEUED", [])
-
-    assert str(error) == "Only a FAILED or CANCELLED execution can be retried."
-    assert (error.current, error.wanted, error.allowed) == ("COMPLETED", "QUEUED", ())
