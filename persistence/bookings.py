@@ -14,6 +14,7 @@ from domain.model.budget import BudgetScope
 from domain.model.identity import ExecutionId, RoleId, TaskExecutionId, TenantId
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.ports import Ownership
+from domain.ports.generations import GenerationOwnership
 from persistence.mapping import document_of, values_of
 
 LOST: Final = "WORKER_LOST"
@@ -21,11 +22,22 @@ LOST: Final = "WORKER_LOST"
 
 _BOOK = "SELECT booked, warnings FROM book_calls($1, $2::uuid[])"
 _RESERVED = """
-    SELECT tenant_id, id, project_id, team_id, execution_id, task_execution_id, role_id, model, provider, attempt, call,
-        call_attempt, amount, routing
+    SELECT tenant_id, id, project_id, team_id, execution_id, task_execution_id, role_id, generation_id, model, provider,
+        attempt, call, call_attempt, amount, routing
     FROM call_reservation
 """
 _RESERVED_BEFORE = _RESERVED + "WHERE tenant_id = $1 AND execution_id = $2 AND owner_epoch < $3 ORDER BY id FOR UPDATE"
+_GENERATIONS_BEFORE = (
+    _RESERVED
+    + """
+    WHERE EXISTS (
+        SELECT FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS own (tenant_id, generation_id, epoch)
+        WHERE call_reservation.tenant_id = own.tenant_id AND call_reservation.generation_id = own.generation_id
+            AND call_reservation.owner_epoch < own.epoch
+    )
+    ORDER BY tenant_id, id FOR UPDATE
+"""
+)
 _EXPIRED = _RESERVED + "WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED"
 
 
@@ -61,8 +73,15 @@ async def book_lost(connection: Any, owner: Ownership) -> list[ExecutionEvent]:
     rows = await connection.fetch(_RESERVED_BEFORE, owner.tenant_id, owner.execution_id, owner.epoch)
     entries = [_lost(row) for row in rows]
     booked = await book(connection, entries, [entry.id for entry in entries])
-    calls = [_call_of(entry) for entry in entries if entry.id in booked.ids]
+    calls = [_call_of(entry, owner.execution_id) for entry in entries if entry.id in booked.ids]
     return [*calls, *(warning for each in booked.warned.values() for warning in each)]
+
+
+async def book_lost_of_generations(connection: Any, owners: Sequence[GenerationOwnership]) -> None:
+    """Book as LOST what earlier owners of these generations reserved and did not book; `owners` are the new ones."""
+    keys = [(owner.tenant_id, owner.generation_id, owner.epoch) for owner in owners]
+    rows = await connection.fetch(_GENERATIONS_BEFORE, *map(list, zip(*keys, strict=True)))
+    await book(connection, [_lost(row) for row in rows], ())
 
 
 async def book_expired(connection: Any, limit: int) -> int:
@@ -73,10 +92,10 @@ async def book_expired(connection: Any, limit: int) -> int:
     return len(entries)
 
 
-def _call_of(entry: LedgerEntry) -> ModelCalled:
+def _call_of(entry: LedgerEntry, execution_id: ExecutionId) -> ModelCalled:
     return ModelCalled(
         tenant_id=entry.tenant_id,
-        execution_id=entry.execution_id,
+        execution_id=execution_id,
         task_execution_id=entry.task_execution_id,
         role_id=entry.role_id,
         model=entry.model,
@@ -94,8 +113,8 @@ def _call_of(entry: LedgerEntry) -> ModelCalled:
 
 
 def _lost(row: Any) -> LedgerEntry:
-    names = ("tenant_id", "id", "project_id", "team_id", "execution_id", "task_execution_id", "role_id", "model")
-    more = ("provider", "attempt", "call", "call_attempt", "routing")
+    names = ("tenant_id", "id", "project_id", "team_id", "execution_id", "task_execution_id", "role_id")
+    more = ("generation_id", "model", "provider", "attempt", "call", "call_attempt", "routing")
     return LedgerEntry(
         **{name: row[name] for name in (*names, *more)},
         outcome=CallOutcome.LOST,

@@ -8,10 +8,9 @@ from typing import Any
 import asyncpg
 import structlog
 
-from domain.errors import Busy
 from domain.model.budget import Shortfall
 from domain.ports import CallBudgets, Reservation, Ruling, Verdict
-from persistence.errors import reachable
+from persistence.errors import reachable, unheld
 from persistence.mapping import document_of
 
 _RESERVE = "SELECT verdict, wait_seconds, shortfall FROM reserve_call($1)"
@@ -34,18 +33,16 @@ class SqlCallBudgets:
     bookings, which let go of accounts, and the heartbeat of the worker find one.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", places: asyncio.Semaphore | None = None) -> None:
+        """`places` are those of the database, None: this is the only one that waits on the pool."""
         self.pool = pool
-        self._places = asyncio.Semaphore(max(1, pool.get_max_size() // 2))
+        self._places = places or asyncio.Semaphore(max(1, pool.get_max_size() // 2))
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         async with self._places:
-            try:
-                with reachable():
-                    yield
-            except asyncpg.LockNotAvailableError as error:
-                raise Busy("Somebody else holds a budget.") from error
+            with unheld("a budget"):
+                yield
 
     async def reserve(self, reservation: Reservation) -> Ruling:
         async with self._place():
@@ -58,7 +55,7 @@ class SqlCallBudgets:
     async def release(self, reservation: Reservation) -> None:
         try:
             async with self._place():
-                await self.pool.execute(_RELEASE, reservation.ownership.tenant_id, reservation.id)
+                await self.pool.execute(_RELEASE, reservation.charge.tenant_id, reservation.id)
         except Exception as error:  # noqa: BLE001 - it counts as lost when its time is over
             _log.warning("reservation_not_released", model=reservation.model, error=type(error).__name__)
 
@@ -71,17 +68,18 @@ class SqlCallBudgets:
 
 
 def _document(reservation: Reservation) -> dict[str, Any]:
-    owner, limits = reservation.ownership, reservation.limits
+    charge, limits = reservation.charge, reservation.limits
     values = {
-        "tenant_id": owner.tenant_id,
+        "tenant_id": charge.tenant_id,
         "id": reservation.id,
-        "execution_id": owner.execution_id,
-        "owner_epoch": owner.epoch,
-        "task_execution_id": reservation.task_execution_id,
-        "role_id": reservation.role_id,
+        "execution_id": charge.execution_id,
+        "generation_id": charge.generation_id,
+        "owner_epoch": charge.epoch,
+        "task_execution_id": charge.task_execution_id,
+        "role_id": charge.role_id,
         "model": reservation.model,
         "provider": reservation.provider,
-        "attempt": reservation.attempt,
+        "attempt": charge.attempt,
         "call": reservation.call,
         "call_attempt": reservation.call_attempt,
         "amount": reservation.amount,

@@ -1,5 +1,6 @@
 """Connections: an SQLAlchemy engine for units of work, an asyncpg pool for the hot reads and the recorder."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -42,10 +43,14 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Database:
-    """The two ways to one database; `close` when done. Every connection runs as `APPLICATION_ROLE`."""
+    """The two ways to one database; `close` when done. Every connection runs as `APPLICATION_ROLE`.
+
+    `waiting` are places for who may wait for what somebody holds: half of the pool's connections.
+    """
 
     engine: AsyncEngine
     pool: "asyncpg.Pool[asyncpg.Record]"
+    waiting: asyncio.Semaphore
 
     @classmethod
     async def connect(
@@ -82,7 +87,7 @@ class Database:
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
-        return cls(engine, pool)
+        return cls(engine, pool, asyncio.Semaphore(max(1, pool_size // 2)))
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -46,6 +46,16 @@ def reachable() -> Iterator[None]:
 
 
 @contextmanager
+def unheld(what: str) -> Iterator[None]:
+    """The same, and raise Busy where somebody else holds for too long what has to be written."""
+    try:
+        with reachable():
+            yield
+    except asyncpg.LockNotAvailableError as error:
+        raise Busy(f"Somebody else holds {what}.") from error
+
+
+@contextmanager
 def translated() -> Iterator[None]:
     """Around SQLAlchemy: raise the domain's error for a broken constraint or connection; anything else is a bug."""
     try:

@@ -24,6 +24,7 @@ _LIMITS: Final = {
     BudgetScope.TEAM: ("team", "monthly_budget"),
     BudgetScope.EXECUTION: ("execution", "max_budget"),
     BudgetScope.TASK: ("task_execution", "max_budget"),
+    BudgetScope.GENERATION: ("generation", "max_budget"),
 }
 _MONTHLY: Final = (BudgetScope.TENANT, BudgetScope.PROJECT, BudgetScope.TEAM)
 

@@ -3,14 +3,14 @@
 Hand-written statements over arrays: however many executions report, a group costs the same few round trips.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from domain.errors import Busy, RunFailed
+from domain.errors import RunFailed
 from domain.events import (
     TERMINAL,
     ExecutionCancelled,
@@ -28,7 +28,7 @@ from domain.model.refinement import RefinementPass
 from domain.model.revision import decode
 from domain.ports import AdmissionKey, Change, Claimed, CommandKind, Ownership, RunStore
 from persistence.bookings import book, book_expired, book_lost
-from persistence.errors import reachable
+from persistence.errors import reachable, unheld
 from persistence.mapping import builder_of, names_of, values_of
 
 
@@ -187,7 +187,7 @@ class SqlRunStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        with reachable(), _held():
+        with unheld("an execution"):
             async with self.pool.acquire() as connection, connection.transaction():
                 yield connection
 
@@ -452,14 +452,6 @@ class SqlRunStore:
         with reachable():
             rows = await self.pool.fetch(_ASKED, tenant_id, execution_id)
         return [builder_of(Approval)(row) for row in rows]
-
-
-@contextmanager
-def _held() -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.LockNotAvailableError as error:
-        raise Busy("Somebody else holds an execution.") from error
 
 
 def _given_up(owner: Ownership, status: ExecutionStatus, completed: int, failure: RunFailed) -> ExecutionEvent:

@@ -32,9 +32,11 @@ from domain.model.admission import Admission
 from domain.model.approval import Approval, ApprovalDefault, ApprovalKind, ApprovalStatus
 from domain.model.credential import Credential, CredentialKind
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.generation import ComposedBy, Fallback, Generation, GenerationFailureCode, GenerationStatus
 from domain.model.journal import CallKind, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
 from domain.model.model import Model, Tier
+from domain.model.optimization import Goal, Optimization, OptimizationKind, OptimizationStatus
 from domain.model.project import Project, Tenant
 from domain.model.refinement import RefinementPass
 from domain.model.revision import TeamRevision
@@ -43,6 +45,7 @@ from domain.model.routing import QualityPreference
 from domain.model.schedule import FireKind, FireOutcome, Schedule, ScheduleFire, ScheduleOverlap
 from domain.model.task import Task, TaskDependency
 from domain.model.team import Oversight, Process, Team, WhenBusy
+from domain.model.template import Template, TemplateKind, TemplateUse, TemplateVersion
 from domain.model.tool import RoleTool, Tool, ToolKind
 from domain.model.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookSecret
 
@@ -538,13 +541,28 @@ execution_event = Table(
     _to("execution", "execution_id"),
     _to("task_execution", "task_execution_id"),
     _to("role", "role_id"),
+    Index(
+        "ix_execution_event_told",
+        "tenant_id",
+        "execution_id",
+        postgresql_where=text("type IN ('GuardrailChecked', 'WorkDelegated')"),
+    ),
     postgresql_partition_by="RANGE (occurred_at)",
 )
+
+_ONE_PAYER = (
+    "(generation_id IS NULL AND team_id IS NOT NULL AND execution_id IS NOT NULL AND task_execution_id IS NOT NULL)"
+    " OR (generation_id IS NOT NULL AND execution_id IS NULL AND task_execution_id IS NULL AND role_id IS NULL)"
+)
+"""A call is made for a task of an execution, or for a generation."""
 
 ledger_entry = Table(
     "ledger_entry",
     metadata,
-    *_owned("id", "project_id", "team_id", "execution_id", "task_execution_id"),
+    *_owned("id", "project_id"),
+    Column("team_id", Uuid),
+    Column("execution_id", Uuid),
+    Column("task_execution_id", Uuid),
     Column("role_id", Uuid),
     Column("model", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -566,12 +584,21 @@ ledger_entry = Table(
     Column("reserved", Amount, nullable=False, server_default=text("0")),
     Column("is_overrun", Boolean, nullable=False, server_default=text("false")),
     Column("booked_at", Moment, nullable=False),
+    Column("generation_id", Uuid),
     _key("id", "booked_at"),
     _to("project", "project_id"),
     _to("team", "team_id"),
     _to("execution", "execution_id"),
     _to("task_execution", "task_execution_id"),
     _to("role", "role_id"),
+    _to("generation", "generation_id"),
+    CheckConstraint(_ONE_PAYER, name="payer"),
+    Index(
+        "ix_ledger_entry_generation",
+        "tenant_id",
+        "generation_id",
+        postgresql_where=text("generation_id IS NOT NULL"),
+    ),
     _one_of("outcome", CallOutcome),
     _one_of("token_source", TokenSource),
     Index("ix_ledger_entry_execution", "tenant_id", "execution_id"),
@@ -585,7 +612,11 @@ ledger_entry = Table(
 call_reservation = Table(
     "call_reservation",
     metadata,
-    *_owned("id", "project_id", "team_id", "execution_id", "task_execution_id", "role_id"),
+    *_owned("id", "project_id"),
+    Column("team_id", Uuid),
+    Column("execution_id", Uuid),
+    Column("task_execution_id", Uuid),
+    Column("role_id", Uuid),
     Column("owner_epoch", Integer, nullable=False),
     Column("model", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -600,9 +631,18 @@ call_reservation = Table(
     Column("period", Date, nullable=False),
     Column("reserved_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    Column("generation_id", Uuid),
     _key(),
     _to("execution", "execution_id"),
+    _to("generation", "generation_id"),
+    CheckConstraint(_ONE_PAYER, name="payer"),
     Index("ix_call_reservation_execution", "tenant_id", "execution_id"),
+    Index(
+        "ix_call_reservation_generation",
+        "tenant_id",
+        "generation_id",
+        postgresql_where=text("generation_id IS NOT NULL"),
+    ),
     Index("ix_call_reservation_expires_at", "expires_at"),
     comment="A model call that may be under way: what it may cost, and what it took of the bucket in provider_limit"
     " that credential and model name. Booking, losing or releasing it removes it.",
@@ -620,10 +660,10 @@ budget_account = Table(
     Column("warned_limit", Amount),
     _key("scope", "scope_id", "period"),
     ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
-    CheckConstraint("scope BETWEEN 0 AND 4", name="scope"),
-    comment="Running sums over the ledger and the reservations. Scopes 0 to 4: tenant, project, team by the first day"
-    " of the month (UTC); execution, task execution under 1970-01-01. Locked in the order of the key. warned_limit is"
-    " the last limit of which nine tenths were told.",
+    CheckConstraint("scope BETWEEN 0 AND 5", name="scope"),
+    comment="Running sums over the ledger and the reservations. Scopes 0 to 5: tenant, project, team by the first day"
+    " of the month (UTC); execution, task execution, generation under 1970-01-01. Locked in the order of the key."
+    " warned_limit is the last limit of which nine tenths were told.",
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -847,6 +887,146 @@ schedule_fire = Table(
     " what keeps a fire from being carried out twice. PENDING: waits to be made up.",
 )
 
+template = Table(
+    "template",
+    metadata,
+    *_owned("id"),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("latest", Integer, nullable=False),
+    *_record(),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _one_of("kind", TemplateKind),
+    Index("uq_template_name", "tenant_id", "name", unique=True, postgresql_where=text("archived_at IS NULL")),
+    comment="The tenants' own templates; those that ship are files, and stand nowhere here.",
+)
+
+template_version = Table(
+    "template_version",
+    metadata,
+    *_owned("template_id"),
+    Column("number", Integer, nullable=False),
+    Column("content", JSONB, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Uuid),
+    _key("template_id", "number"),
+    _to("template", "template_id"),
+)
+
+template_use = Table(
+    "template_use",
+    metadata,
+    *_owned("id", "template_id", "team_id"),
+    Column("number", Integer, nullable=False),
+    Column("task_id", Uuid),
+    Column("generation_id", Uuid),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Uuid),
+    _key(),
+    _to("team", "team_id"),
+    _to("task", "task_id"),
+    _to("generation", "generation_id"),
+    Index("ix_template_use_template", "tenant_id", "template_id", "number"),
+    Index("ix_template_use_team", "tenant_id", "team_id"),
+    comment="Which teams and tasks were made from which version; template_id may be one that ships.",
+)
+
+generation = Table(
+    "generation",
+    metadata,
+    *_owned("id", "project_id"),
+    Column("team_id", Uuid),
+    Column("base_hash", Text),
+    Column("batch_id", Uuid),
+    Column("objective", Text, nullable=False),
+    Column("constraints", JSONB, nullable=False),
+    Column("fallback", Text, nullable=False),
+    Column("max_budget", Amount),
+    Column("timeout_seconds", Double, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("analysis", JSONB(none_as_null=True)),
+    Column("proposal", JSONB(none_as_null=True)),
+    Column("validation", JSONB(none_as_null=True)),
+    Column("templates", JSONB, nullable=False),
+    Column("composed_by", Text),
+    Column("model", Text),
+    Column("is_first_valid", Boolean),
+    Column("repairs", Integer, nullable=False),
+    Column("fallback_reason", Text),
+    Column("failure_code", Text),
+    Column("failure_message", Text),
+    Column("accepted_team_id", Uuid),
+    Column("rejection_reason", Text),
+    Column("rating", SmallInteger),
+    Column("feedback", Text),
+    Column("sequence", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("decided_at", Moment),
+    Column("created_by", Uuid),
+    Column("calls", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("owner_epoch", Integer, nullable=False, server_default=text("0")),
+    Column("worker_id", Text),
+    Column("locked_until", Moment),
+    _key(),
+    _to("project", "project_id"),
+    _to("team", "team_id"),
+    _to("team", "accepted_team_id"),
+    _one_of("status", GenerationStatus),
+    _one_of("fallback", Fallback),
+    _one_of("composed_by", ComposedBy),
+    _one_of("failure_code", GenerationFailureCode),
+    CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+    Index("ix_generation_created", "tenant_id", "created_at", "id"),
+    Index("ix_generation_project_created", "tenant_id", "project_id", "created_at", "id"),
+    Index("ix_generation_batch", "tenant_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    Index(
+        "ix_generation_accepted_team",
+        "tenant_id",
+        "accepted_team_id",
+        postgresql_where=text("accepted_team_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_generation_working",
+        "tenant_id",
+        "created_at",
+        "id",
+        postgresql_where=text("status IN ('PENDING', 'ANALYSING', 'COMPOSING', 'VALIDATING')"),
+    ),
+    comment="calls is the journal of its finished model calls, emptied when it is over; a worker has it under"
+    " owner_epoch until locked_until, and renews that.",
+)
+
+optimization = Table(
+    "optimization",
+    metadata,
+    *_owned("id", "team_id"),
+    Column("goal", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("explanation", Text, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    Column("effects", JSONB, nullable=False),
+    Column("changes", JSONB, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Uuid),
+    Column("applied_at", Moment),
+    Column("undone_at", Moment),
+    _key(),
+    _to("team", "team_id"),
+    _one_of("goal", Goal),
+    _one_of("kind", OptimizationKind),
+    _one_of("status", OptimizationStatus),
+    Index("ix_optimization_team_created", "tenant_id", "team_id", "created_at", "id"),
+)
+
 idempotency_key = Table(
     "idempotency_key",
     metadata,
@@ -905,5 +1085,10 @@ TABLES: dict[type[object], Table] = {
     Webhook: webhook,
     WebhookSecret: webhook_secret,
     WebhookDelivery: webhook_delivery,
+    Template: template,
+    TemplateVersion: template_version,
+    TemplateUse: template_use,
+    Generation: generation,
+    Optimization: optimization,
 }
 """Where the things of the domain live: a field's name is its column's."""

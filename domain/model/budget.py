@@ -19,6 +19,7 @@ class BudgetScope(Enum):
     TEAM = "TEAM"
     EXECUTION = "EXECUTION"
     TASK = "TASK"
+    GENERATION = "GENERATION"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ FireId = NewType("FireId", UUID)
 WebhookId = NewType("WebhookId", UUID)
 WebhookSecretId = NewType("WebhookSecretId", UUID)
 WebhookDeliveryId = NewType("WebhookDeliveryId", UUID)
+TemplateId = NewType("TemplateId", UUID)
+TemplateUseId = NewType("TemplateUseId", UUID)
+GenerationId = NewType("GenerationId", UUID)
+BatchId = NewType("BatchId", UUID)
+OptimizationId = NewType("OptimizationId", UUID)
 
 DEFAULT_TENANT = TenantId(UUID(int=1))
 """The one tenant there is until principals exist; made by the first migration."""

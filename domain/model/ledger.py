@@ -5,9 +5,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from domain.model.identity import (
     ExecutionId,
+    GenerationId,
     LedgerEntryId,
     ProjectId,
     RoleId,
@@ -37,9 +39,51 @@ class TokenSource(Enum):
     ESTIMATE = "ESTIMATE"
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """For what a call is made, and by which run of that: for a task of an execution, or for a generation.
+
+    Whoever lost the epoch may not call any more. `attempt` is the task's, 1 for a generation.
+    """
+
+    tenant_id: TenantId
+    project_id: ProjectId
+    epoch: int
+    attempt: int = 1
+    team_id: TeamId | None = None
+    execution_id: ExecutionId | None = None
+    task_execution_id: TaskExecutionId | None = None
+    role_id: RoleId | None = None
+    generation_id: GenerationId | None = None
+
+    @property
+    def subject_id(self) -> UUID:
+        """The id of the execution or the generation."""
+        subject = self.execution_id or self.generation_id
+        if subject is None:
+            raise ValueError("a call is made for something")
+        return subject
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a ledger entry says of it."""
+        return {
+            "tenant_id": self.tenant_id,
+            "project_id": self.project_id,
+            "attempt": self.attempt,
+            "team_id": self.team_id,
+            "execution_id": self.execution_id,
+            "task_execution_id": self.task_execution_id,
+            "role_id": self.role_id,
+            "generation_id": self.generation_id,
+        }
+
+
 @dataclass(slots=True)
 class LedgerEntry:
     """One HTTP attempt at a model call, also one that failed, was cancelled or lost.
+
+    It was made for a task of an execution, or for a generation; what the other would have is None.
 
     Latencies in seconds; None where nothing was measured. `attempt` is the task's, `call` counts the model calls of
     that attempt, `call_attempt` the HTTP attempts of the call, all from 1. `routing` is a `Decision` as a document.
@@ -48,9 +92,9 @@ class LedgerEntry:
 
     tenant_id: TenantId
     project_id: ProjectId
-    team_id: TeamId
-    execution_id: ExecutionId
-    task_execution_id: TaskExecutionId
+    team_id: TeamId | None
+    execution_id: ExecutionId | None
+    task_execution_id: TaskExecutionId | None
     role_id: RoleId | None
     model: str
     provider: str
@@ -72,6 +116,7 @@ class LedgerEntry:
     is_overrun: bool = False
     id: LedgerEntryId = field(default_factory=lambda: LedgerEntryId(new_id()))
     booked_at: datetime = field(default_factory=utc_now)
+    generation_id: GenerationId | None = None
 
     @property
     def total_tokens(self) -> int:

@@ -11,6 +11,7 @@ from domain.ports.budgets import (
     Verdict,
 )
 from domain.ports.calls import (
+    CallWork,
     Colleague,
     Hierarchy,
     ModelAnswer,
@@ -23,7 +24,18 @@ from domain.ports.calls import (
     TaskWork,
     ToolRequest,
 )
-from domain.ports.hints import COMMANDS, WAITING, Hints, Listener, approvals_topic, execution_topic, project_topic
+from domain.ports.generations import Generations
+from domain.ports.hints import (
+    COMMANDS,
+    GENERATIONS,
+    WAITING,
+    Hints,
+    Listener,
+    approvals_topic,
+    execution_topic,
+    generation_topic,
+    project_topic,
+)
 from domain.ports.reading import Reader
 from domain.ports.runs import (
     AdmissionKey,
@@ -38,6 +50,7 @@ from domain.ports.runs import (
     RunStore,
     Workers,
 )
+from domain.ports.templates import TemplateQuestions, Templates
 from domain.ports.webhooks import Answered, Deliveries, Outgoing, WebhookClient
 from domain.ports.writing import (
     Approvals,
@@ -58,12 +71,14 @@ from domain.ports.writing import (
 
 __all__ = [
     "COMMANDS",
+    "GENERATIONS",
     "WAITING",
     "AdmissionKey",
     "Admissions",
     "Answered",
     "Approvals",
     "CallBudgets",
+    "CallWork",
     "Change",
     "Claimed",
     "Colleague",
@@ -74,6 +89,7 @@ __all__ = [
     "Executions",
     "Expired",
     "ExpiredApprovals",
+    "Generations",
     "Hierarchy",
     "Hints",
     "IdempotencyKeys",
@@ -99,6 +115,8 @@ __all__ = [
     "TaskRunner",
     "TaskWork",
     "TeamDefinitions",
+    "TemplateQuestions",
+    "Templates",
     "Tenants",
     "ToolRequest",
     "ToolSecret",
@@ -112,5 +130,6 @@ __all__ = [
     "Workers",
     "approvals_topic",
     "execution_topic",
+    "generation_topic",
     "project_topic",
 ]

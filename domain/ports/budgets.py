@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any, Protocol
 
 from domain.model.budget import Limits, Shortfall
-from domain.model.identity import LedgerEntryId, RoleId, TaskExecutionId, TeamId, TenantId, ToolId
+from domain.model.identity import LedgerEntryId, TenantId, ToolId
+from domain.model.ledger import Charge
 from domain.model.routing import Offer
-from domain.ports.runs import Ownership
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,9 @@ class Reservation:
     """
 
     id: LedgerEntryId
-    ownership: Ownership
-    team_id: TeamId
-    task_execution_id: TaskExecutionId
-    role_id: RoleId
+    charge: Charge
     model: str
     provider: str
-    attempt: int
     call: int
     call_attempt: int
     amount: Decimal

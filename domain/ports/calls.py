@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from domain.events import ExecutionEvent
 from domain.model.execution import TaskExecution
-from domain.model.identity import RoleId, TaskExecutionId, TeamId
+from domain.model.identity import ProjectId, RoleId, TaskExecutionId, TeamId
 from domain.model.journal import Journal, JournalEntry
-from domain.model.ledger import LedgerEntry, TokenSource
+from domain.model.ledger import Charge, LedgerEntry, TokenSource
 from domain.model.role import Role
 from domain.model.routing import Deployment, Route
 from domain.model.team import Oversight
@@ -22,7 +22,8 @@ class ModelRequest:
     """One call: messages and tools in OpenAI's shape, `model` a LiteLLM name, the time limit in seconds.
 
     `deployment` is how the model is reached; None takes the environment's key and LiteLLM's own prices.
-    `output_schema` is the JSON Schema that the answer's text has to hold, unless it asks for tools.
+    `output_schema` is the JSON Schema that the answer's text has to hold, unless it asks for tools; with `is_checked`
+    false the model is told of it, and whatever it answers is given to the caller, who checks it.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ModelRequest:
     timeout_seconds: float
     deployment: Deployment | None = None
     output_schema: Mapping[str, Any] | None = None
+    is_checked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,19 @@ class Hierarchy:
     colleagues: Sequence[Colleague]
 
 
+class CallWork(Protocol):
+    """Work that model calls are made for: an attempt at a task, or a generation."""
+
+    @property
+    def charge(self) -> Charge: ...
+    @property
+    def route(self) -> Route: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def signals(self) -> Signals: ...
+
+
 @dataclass(slots=True)
 class TaskWork:
     """All that is needed to carry out one attempt at a task.
@@ -125,6 +140,20 @@ class TaskWork:
     answers: Mapping[str, str] = field(default_factory=dict)
     journal: Journal = field(default_factory=Journal)
     signals: Signals = field(default_factory=Signals)
+
+    @property
+    def charge(self) -> Charge:
+        """Who pays for its calls."""
+        return Charge(
+            self.ownership.tenant_id,
+            ProjectId(self.ownership.project_id),
+            self.ownership.epoch,
+            self.task.attempts,
+            self.team_id,
+            self.ownership.execution_id,
+            self.task.id,
+            self.role.id,
+        )
 
     @property
     def model(self) -> str:
@@ -171,7 +200,7 @@ class RunSink(Protocol):
 class ModelGateway(Protocol):
     """The one way to a model: it routes, reserves, tries, and accounts for every HTTP attempt."""
 
-    async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
+    async def call(self, work: CallWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """Call the model for this work, or answer from its journal.
 
         Raises RunFailed; Paused instead of a call that would have to be made while the work is to pause; CancelledError

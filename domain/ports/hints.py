@@ -17,7 +17,8 @@ class Listener(Protocol):
 class Hints(Protocol):
     """Tells other processes that there is something new to read. A hint may be lost; it carries no data.
 
-    Topics: `execution:<uuid>`, `project:<uuid>`, `approvals:<tenant>`, `commands`, `waiting`.
+    Topics: `execution:<uuid>`, `project:<uuid>`, `approvals:<tenant>`, `commands`, `waiting`,
+    `generations`, `generation:<uuid>`.
     """
 
     async def publish(self, topics: Sequence[str]) -> None:
@@ -33,6 +34,9 @@ COMMANDS = "commands"
 WAITING = "waiting"
 """The topic on which workers hear that an execution waits for a place."""
 
+GENERATIONS = "generations"
+"""The topic on which workers hear that a generation waits, or was cancelled."""
+
 
 def execution_topic(execution_id: UUID) -> str:
     return f"execution:{execution_id}"
@@ -44,3 +48,7 @@ def approvals_topic(tenant_id: UUID) -> str:
 
 def project_topic(project_id: UUID) -> str:
     return f"project:{project_id}"
+
+
+def generation_topic(generation_id: UUID) -> str:
+    return f"generation:{generation_id}"

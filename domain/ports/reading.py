@@ -1,6 +1,6 @@
 """Storage as the graph needs it: batched questions, always within one tenant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -10,17 +10,21 @@ from domain.model.approval import Approval
 from domain.model.availability import ModelRecords, OperatorModels
 from domain.model.budget import Budget, BudgetScope
 from domain.model.execution import CancelReport, Execution, TaskExecution
-from domain.model.identity import ExecutionId, TenantId
+from domain.model.generation import GenerationReport
+from domain.model.identity import ExecutionId, TeamId, TenantId
 from domain.model.ledger import Usage
 from domain.model.page import Page, PageRequest
 from domain.model.resources import Resources
+from domain.model.revision import TeamRevision
 from domain.model.task import Task
 from domain.model.tool import Tool
+from domain.ports.optimizations import OptimizationQuestions
+from domain.ports.templates import TemplateQuestions
 
 E = TypeVar("E")
 
 
-class Reader(Protocol):
+class Reader(TemplateQuestions, OptimizationQuestions, Protocol):
     """Batched questions of the graph, each one statement, always within one tenant."""
 
     async def by_ids(self, kind: type[E], tenant_id: TenantId, ids: Sequence[UUID]) -> Mapping[UUID, E]:
@@ -74,6 +78,14 @@ class Reader(Protocol):
         self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
     ) -> Mapping[UUID, Sequence[Tool]]: ...
 
+    async def tools_named(self, tenant_id: TenantId, project_id: UUID, names: Sequence[str]) -> Sequence[Tool]:
+        """The tools of the project that are in use and have one of these names."""
+        ...
+
+    async def archived_tools(self, tenant_id: TenantId, role_ids: Sequence[UUID]) -> Sequence[str]:
+        """The names of the tools out of use that these roles were given, at most 100."""
+        ...
+
     async def dependencies_by_task(
         self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None
     ) -> Mapping[UUID, Sequence[Task]]: ...
@@ -109,6 +121,23 @@ class Reader(Protocol):
 
         At most `limit` in all.
         """
+        ...
+
+    async def revisions_of(
+        self, tenant_id: TenantId, wanted: Collection[tuple[TeamId, str]]
+    ) -> Mapping[tuple[TeamId, str], TeamRevision]:
+        """The revisions of teams with these hashes, as far as there are such."""
+        ...
+
+    async def generation_metrics(
+        self,
+        tenant_id: TenantId,
+        project_id: UUID | None,
+        since: datetime | None,
+        until: datetime | None,
+        most: int,
+    ) -> GenerationReport:
+        """How the generations that were asked for in the period went, at most the newest so many of them."""
         ...
 
     async def events(

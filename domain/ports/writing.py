@@ -17,6 +17,7 @@ from domain.model.identity import (
     ApprovalId,
     CredentialId,
     ExecutionId,
+    ProjectId,
     RevisionId,
     RoleId,
     ScheduleId,
@@ -34,6 +35,9 @@ from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.model.webhook import Webhook, WebhookDelivery, WebhookSecret
+from domain.ports.generations import Generations
+from domain.ports.optimizations import Optimizations
+from domain.ports.templates import Templates
 
 E = TypeVar("E")
 
@@ -90,6 +94,14 @@ class TeamDefinitions(Protocol):
 
     async def set_tools(self, role: Role, tool_ids: Sequence[UUID]) -> None:
         """Replace the tools of the role; raises NotFound for a tool that is not of its project."""
+        ...
+
+    async def tools_named(self, project_id: ProjectId, names: Sequence[str]) -> Sequence[Tool]:
+        """The tools of the project that are in use and have one of these names."""
+        ...
+
+    async def add_missing_tools(self, tools: Sequence[Tool]) -> None:
+        """Insert them but for those whose name another tool in use has; waits for one that is being made."""
         ...
 
     async def find_revision(self, revision_id: RevisionId) -> TeamRevision | None: ...
@@ -350,6 +362,12 @@ class UnitOfWork(Protocol):
     def approvals(self) -> Approvals: ...
     @property
     def schedules(self) -> Schedules: ...
+    @property
+    def generations(self) -> Generations: ...
+    @property
+    def templates(self) -> Templates: ...
+    @property
+    def optimizations(self) -> Optimizations: ...
     @property
     def idempotency(self) -> IdempotencyKeys: ...
     @property

@@ -8,12 +8,12 @@ from typing import Any
 
 from domain.errors import OwnershipLost, RunFailed
 from domain.events import ModelCalled, OutputStreamed, RoutingDecided
-from domain.model.identity import LedgerEntryId, ProjectId, TaskExecutionId
+from domain.model.identity import ExecutionId, LedgerEntryId, TaskExecutionId
 from domain.model.journal import CallKey, JournalEntry
-from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
+from domain.model.ledger import CallOutcome, Charge, LedgerEntry, TokenSource
 from domain.model.routing import Decision
 from domain.model.texts import storable
-from domain.ports import ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, TaskWork, ToolRequest
+from domain.ports import CallWork, ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, ToolRequest
 
 COALESCE_SECONDS = 0.05
 
@@ -22,7 +22,7 @@ COALESCE_SECONDS = 0.05
 class ModelCall:
     """An attempt that was granted its reservation and is about to be made."""
 
-    work: TaskWork
+    work: CallWork
     request: ModelRequest
     reservation: Reservation
     decision: Decision
@@ -66,12 +66,12 @@ class ModelCall:
             raise asyncio.CancelledError from None
 
     def _finished(self, answer: ModelAnswer, booked: LedgerEntryId) -> JournalEntry:
-        owner, key = self.work.ownership, self.key
+        charge, key = self.reservation.charge, self.key
         return JournalEntry(
-            owner.tenant_id,
-            owner.execution_id,
-            self.work.task_execution_id,
-            self.work.task.attempts,
+            charge.tenant_id,
+            ExecutionId(charge.subject_id),  # of a generation: its own id, twice
+            TaskExecutionId(charge.task_execution_id or charge.subject_id),
+            charge.attempt,
             key.kind,
             key.request_hash,
             key.occurrence,
@@ -83,7 +83,7 @@ class ModelCall:
     @property
     def envelope(self) -> dict[str, Any]:
         """Whose its events are."""
-        return whose(self.work)
+        return whose(self.reservation.charge)
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -97,13 +97,13 @@ def _clean(answer: ModelAnswer) -> None:
     answer.tool_requests = [replace(wish, arguments=storable(wish.arguments)) for wish in answer.tool_requests]
 
 
-def whose(work: TaskWork) -> dict[str, Any]:
-    """The envelope of the events of this work."""
+def whose(charge: Charge) -> dict[str, Any]:
+    """The envelope of the events of such a call. Those of a generation never leave its sink."""
     return {
-        "tenant_id": work.ownership.tenant_id,
-        "execution_id": work.ownership.execution_id,
-        "task_execution_id": work.task_execution_id,
-        "role_id": work.role_id,
+        "tenant_id": charge.tenant_id,
+        "execution_id": ExecutionId(charge.subject_id),
+        "task_execution_id": charge.task_execution_id,
+        "role_id": charge.role_id,
     }
 
 
@@ -155,17 +155,11 @@ class _Booking:
         return entry, event
 
     def _entry(self, outcome: CallOutcome, answer: ModelAnswer, error: str | None) -> LedgerEntry:
-        call, work, first = self._call, self._call.work, self.text.first_at
+        call, charge, first = self._call, self._call.reservation.charge, self.text.first_at
         return LedgerEntry(
-            tenant_id=work.ownership.tenant_id,
-            project_id=ProjectId(work.ownership.project_id),
-            team_id=work.team_id,
-            execution_id=work.ownership.execution_id,
-            task_execution_id=TaskExecutionId(work.task_execution_id),
-            role_id=work.role_id,
+            **charge.facts,
             model=call.request.model,
             provider=call.reservation.provider,
-            attempt=work.task.attempts,
             outcome=outcome,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,

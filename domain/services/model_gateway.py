@@ -25,13 +25,13 @@ from domain.model.journal import CallKey, CallKind, JournalEntry
 from domain.model.routing import Choice, Decision
 from domain.ports import (
     CallBudgets,
+    CallWork,
     ModelAnswer,
     ModelClient,
     ModelRequest,
     Reservation,
     Ruling,
     RunSink,
-    TaskWork,
     Verdict,
 )
 from domain.services.model_calls import COALESCE_SECONDS, ModelCall, answer_from, whose
@@ -83,7 +83,7 @@ class RoutedGateway:
         self._releasing.add(task)
         task.add_done_callback(self._releasing.discard)
 
-    async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
+    async def call(self, work: CallWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         """An answer to the request from the first model of the work's route that gives one, or from the journal.
 
         Raises:
@@ -110,8 +110,8 @@ def _asked(request: ModelRequest) -> dict[str, Any]:
     }
 
 
-def _replayed(work: TaskWork, known: JournalEntry, answer: Mapping[str, Any], sink: RunSink) -> ModelAnswer:
-    sink.emit(CallReplayed(**whose(work), kind=known.kind, ordinal=known.ordinal))
+def _replayed(work: CallWork, known: JournalEntry, answer: Mapping[str, Any], sink: RunSink) -> ModelAnswer:
+    sink.emit(CallReplayed(**whose(work.charge), kind=known.kind, ordinal=known.ordinal))
     return answer_from(answer)
 
 
@@ -128,7 +128,7 @@ class _Journey:
     """One call of a role on its way through the models."""
 
     gateway: RoutedGateway
-    work: TaskWork
+    work: CallWork
     request: ModelRequest
     sink: RunSink
     number: int
@@ -280,13 +280,9 @@ class _Journey:
         model, work = choice.model, self.work
         return Reservation(
             id=LedgerEntryId(new_id()),
-            ownership=work.ownership,
-            team_id=work.team_id,
-            task_execution_id=work.task_execution_id,
-            role_id=work.role_id,
+            charge=work.charge,
             model=model.name,
             provider=model.provider,
-            attempt=work.task.attempts,
             call=self.number,
             call_attempt=self.work.journal.attempts_before.get(self.number, 0) + self.attempts + 1,
             amount=decision.estimated_amount,
@@ -323,14 +319,15 @@ class _Journey:
                 await asyncio.sleep(_STORE_PAUSE)
 
     def _fall_short(self, choice: Choice, shortfall: Shortfall) -> None:
-        """Go on with cheaper tiers where only the task's own budget is too small; else there is no way on."""
+        """Go on with cheaper tiers where only the work's own budget is too small; else there is no way on."""
         failure = RunFailed(FailureCode.BUDGET_EXCEEDED, shortfall.message)
         failure.shortfall = shortfall
-        if shortfall.scope is not BudgetScope.TASK:
+        if shortfall.scope not in (BudgetScope.TASK, BudgetScope.GENERATION):
             raise failure
         lower = self.work.route.cheaper_than(choice)
         self.left = [other for other in lower if other in self.left]
-        self.reason = f"The task's budget does not suffice for {choice.model.name}: a cheaper tier."
+        whose = shortfall.scope.value.lower()
+        self.reason = f"The {whose}'s budget does not suffice for {choice.model.name}: a cheaper tier."
         raise _Elsewhere(failure)
 
     async def _wait_for(self, choice: Choice, ruling: Ruling) -> None:

@@ -10,8 +10,9 @@ from domain.model.model import Tier
 from domain.model.routing import Complexity, QualityPreference
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by
+from resolvers.generation_loaders import GenerationById
 from schema.node import Node, global_id, stands_for
-from schema.types.lazy import ExecutionType, RoleType, TaskExecutionType
+from schema.types.lazy import ExecutionType, GenerationType, RoleType, TaskExecutionType
 from schema.types.values import Money
 
 
@@ -60,8 +61,13 @@ class LedgerEntry(Node):
     decision: RoutingDecision | None = strawberry.field(
         description="Why this model; null for entries from before decisions were kept."
     )
-    execution: ExecutionType = loaded_by(loaders.ExecutionById, "The execution it was made for.", key="execution_id")
-    task_execution: TaskExecutionType = loaded_by(
-        loaders.TaskExecutionById, "The task it was made for.", key="task_execution_id"
+    execution: ExecutionType | None = loaded_by(
+        loaders.ExecutionById, "The execution it was made for; null for a generation.", key="execution_id"
+    )
+    task_execution: TaskExecutionType | None = loaded_by(
+        loaders.TaskExecutionById, "The task it was made for; null for a generation.", key="task_execution_id"
+    )
+    generation: GenerationType | None = loaded_by(
+        GenerationById, "The generation it was made for; null for a task.", key="generation_id"
     )
     role: RoleType | None = loaded_by(loaders.RoleById, "The role that asked; null for none.", key="role_id")

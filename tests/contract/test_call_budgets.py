@@ -19,15 +19,17 @@ from domain.events import BudgetWarned, ExecutionCompleted, ExecutionEvent, Mode
 from domain.model.budget import NO_BUDGET, BudgetScope, Limits, Shortfall
 from domain.model.execution import ExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, LedgerEntryId, TenantId, new_id, utc_now
-from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
+from domain.model.ledger import CallOutcome, Charge, LedgerEntry, TokenSource
 from domain.ports import Change, Claimed, Reservation, Ruling, Verdict
 from persistence.call_budgets import SqlCallBudgets
 from persistence.engine import Database, plain_url
 from persistence.workers import SqlWorkers
+from tests.support.budgets import there
 from tests.support.fakes import a_team_with_tasks
 from tests.support.worlds import FakeWorld, SqlWorld, World
 
-TENANT, PROJECT, TEAM, EXECUTION, TASK = BudgetScope
+SCOPES = TENANT, PROJECT, TEAM, EXECUTION, TASK = tuple(BudgetScope)[:5]
+"""Of an execution."""
 CENT = Decimal("0.01")
 
 
@@ -48,16 +50,27 @@ async def taken(world: World, execution_id: Any, worker: str) -> Claimed:
     return claimed
 
 
+def a_charge(claimed: Claimed, task: int = 0) -> Charge:
+    owner, done = claimed.ownership, claimed.tasks[task]
+    team_id = claimed.execution.team_id
+    return Charge(
+        owner.tenant_id,
+        claimed.execution.project_id,
+        owner.epoch,
+        1,
+        team_id,
+        owner.execution_id,
+        done.id,
+        done.role_id,
+    )
+
+
 def a_reservation(claimed: Claimed, amount: str | Decimal = "1", *, task: int = 0, **given: Any) -> Reservation:
     whole: dict[str, Any] = {
         "id": LedgerEntryId(new_id()),
-        "ownership": claimed.ownership,
-        "team_id": claimed.execution.team_id,
-        "task_execution_id": claimed.tasks[task].id,
-        "role_id": claimed.tasks[task].role_id,
+        "charge": a_charge(claimed, task),
         "model": "test/model",
         "provider": "test",
-        "attempt": 1,
         "call": 2,
         "call_attempt": 3,
         "amount": Decimal(amount),
@@ -72,16 +85,10 @@ def a_reservation(claimed: Claimed, amount: str | Decimal = "1", *, task: int = 
 
 def an_entry(claimed: Claimed, reservation: Reservation, cost: str | Decimal, **given: Any) -> LedgerEntry:
     entry = LedgerEntry(
-        reservation.ownership.tenant_id,
-        claimed.execution.project_id,
-        reservation.team_id,
-        reservation.ownership.execution_id,
-        reservation.task_execution_id,
-        reservation.role_id,
-        reservation.model,
-        reservation.provider,
-        reservation.attempt,
-        CallOutcome.SUCCEEDED,
+        **{**reservation.charge.facts, "project_id": claimed.execution.project_id},
+        model=reservation.model,
+        provider=reservation.provider,
+        outcome=CallOutcome.SUCCEEDED,
         cost=Decimal(cost),
         reserved=reservation.amount,
         id=reservation.id,
@@ -120,11 +127,11 @@ async def state(world: World, claimed: Claimed) -> dict[BudgetScope, tuple[Decim
 def budgets_of(claimed: Claimed) -> dict[BudgetScope, Any]:
     execution = claimed.execution
     ids = (DEFAULT_TENANT, execution.project_id, execution.team_id, execution.id, claimed.tasks[0].id)
-    return dict(zip(BudgetScope, ids, strict=True))
+    return dict(zip(SCOPES, ids, strict=True))
 
 
 def everywhere(spent: str, reserved: str) -> dict[BudgetScope, tuple[Decimal, Decimal]]:
-    return dict.fromkeys(BudgetScope, (Decimal(spent), Decimal(reserved)))
+    return dict.fromkeys(SCOPES, (Decimal(spent), Decimal(reserved)))
 
 
 async def warnings(world: World, claimed: Claimed) -> list[BudgetWarned]:
@@ -160,7 +167,7 @@ async def test_a_call_that_cost_nothing_gives_back_what_was_reserved(world: Worl
     assert await state(world, claimed) == everywhere("0", "0")
 
 
-@pytest.mark.parametrize("scope", BudgetScope)
+@pytest.mark.parametrize("scope", SCOPES)
 async def test_a_budget_that_does_not_suffice_refuses_and_says_what_is_missing(
     world: World, scope: BudgetScope
 ) -> None:
@@ -183,7 +190,7 @@ async def test_a_budget_that_does_not_suffice_refuses_and_says_what_is_missing(
 async def test_of_several_budgets_the_widest_is_told(world: World) -> None:
     claimed = await a_run(world)
     told = []
-    for scope in reversed(BudgetScope):
+    for scope in reversed(SCOPES):
         await world.limit(scope, budgets_of(claimed)[scope], Decimal(1))
         ruling = await world.budgets.reserve(a_reservation(claimed, "2"))
         assert ruling.shortfall
@@ -405,7 +412,9 @@ async def test_who_lost_the_execution_reserves_nothing(world: World) -> None:
 
     late = replace(new.ownership, epoch=new.ownership.epoch + 1)  # as if the end had left the epoch open
     for owner in (new.ownership, late):
-        assert (await world.budgets.reserve(a_reservation(new, ownership=owner))).verdict is Verdict.OWNERSHIP_LOST
+        assert (
+            await world.budgets.reserve(a_reservation(new, charge=replace(a_charge(new), epoch=owner.epoch)))
+        ).verdict is Verdict.OWNERSHIP_LOST
 
 
 # ---------------------------------------------------------------- many at once
@@ -520,7 +529,9 @@ async def test_after_any_interleaving_the_sums_are_those_of_the_ledger(world: Wo
             place, reservation = waiting.pop(random_.randrange(len(waiting)))
             change = a_change(runs[place], an_entry(runs[place], reservation, CENT * random_.randrange(12)))
             for _ in range(1 + (deed == "again")):
-                await world.store.commit([replace(change, ownership=reservation.ownership)])
+                await world.store.commit(
+                    [replace(change, ownership=replace(change.ownership, epoch=reservation.charge.epoch))]
+                )
 
     for place, reservation in waiting:
         await world.store.commit([a_change(runs[place], an_entry(runs[place], reservation, CENT))])
@@ -575,14 +586,14 @@ async def test_a_takeover_books_what_was_under_way_as_lost_at_what_was_reserved(
     assert (lost.outcome, lost.cost, lost.reserved) == (CallOutcome.LOST, gone.amount, gone.amount)
     assert (lost.token_source, lost.error, lost.latency_seconds) == (TokenSource.ESTIMATE, "WORKER_LOST", None)
     assert (lost.attempt, lost.call, lost.call_attempt, lost.routing) == (1, 2, 3, {"model": "test/model"})
-    assert (lost.total_tokens, lost.role_id) == (0, gone.role_id)
+    assert (lost.total_tokens, lost.role_id) == (0, gone.charge.role_id)
     assert await state(world, old) == everywhere("0.5", "0")
-    assert new.spent[gone.task_execution_id].amount == Decimal("0.5")
+    assert new.spent[there(gone.charge.task_execution_id)].amount == Decimal("0.5")
     told = (await world.events(old.execution.id))[-1]
     assert isinstance(told, ModelCalled)
     assert (told.entry_id, told.outcome, told.cost_amount) == (gone.id, "LOST", gone.amount)
     assert (told.task_execution_id, told.model, told.call, told.call_attempt, told.error) == (
-        gone.task_execution_id,
+        there(gone.charge.task_execution_id),
         "test/model",
         2,
         3,
@@ -754,7 +765,7 @@ async def test_every_budget_that_is_nearly_used_up_is_told_before_the_end(world:
     events: Sequence[ExecutionEvent] = await world.events(claimed.execution.id)
     assert [event.sequence for event in events] == list(range(1, 8))
     told = [event.scope if isinstance(event, BudgetWarned) else event.type for event in events]
-    assert told == ["ExecutionStarted", *BudgetScope, "ExecutionCompleted"]
+    assert told == ["ExecutionStarted", *SCOPES, "ExecutionCompleted"]
 
 
 async def test_of_a_group_the_change_that_crossed_the_line_tells(world: World) -> None:

@@ -4,17 +4,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 from domain.events import BudgetWarned, ModelCalled
 from domain.model.budget import WARN_AT, Budget, BudgetScope, Shortfall
-from domain.model.identity import ExecutionId, LedgerEntryId, ProjectId, TeamId, utc_now
-from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
-from domain.ports import Ownership, Reservation, Ruling, Verdict
+from domain.model.identity import ExecutionId, LedgerEntryId, utc_now
+from domain.model.ledger import CallOutcome, Charge, LedgerEntry, TokenSource
+from domain.ports import Reservation, Ruling, Verdict
 
 ONE_RUN = date(1970, 1, 1)
 """The period of executions and tasks."""
 
+T = TypeVar("T")
 Key = tuple[BudgetScope, UUID, date]
 
 
@@ -28,14 +30,13 @@ class _Reserved:
     tokens: int
 
     def accounts(self) -> list[Key]:
-        it, owner = self.reservation, self.reservation.ownership
-        ids = (owner.tenant_id, self.project_id, it.team_id, owner.execution_id, it.task_execution_id)
-        return _keys(ids, self.month)
+        it = self.reservation.charge
+        return _keys((it.tenant_id, self.project_id, it.team_id, it.execution_id, it.task_execution_id), self.month)
 
     @property
     def bucket(self) -> tuple[UUID, str, str]:
         """Rates are what a tenant says that a provider takes: no other tenant's count."""
-        return (self.reservation.ownership.tenant_id, self.reservation.credential, self.reservation.model)
+        return (self.reservation.charge.tenant_id, self.reservation.credential, self.reservation.model)
 
 
 @dataclass
@@ -53,7 +54,7 @@ class InMemoryBudgets:
     `limits` are by scope and id, those that are not there are unlimited; `is_owner` says whether a run may still write.
     """
 
-    is_owner: Callable[[Ownership], bool]
+    is_owner: Callable[[Charge], bool]
     limits: dict[tuple[BudgetScope, UUID], Decimal] = field(default_factory=dict)
     ledger: dict[UUID, LedgerEntry] = field(default_factory=dict)
     _accounts: dict[Key, Budget] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class InMemoryBudgets:
             self.limits[scope, identifier] = amount
 
     async def reserve(self, reservation: Reservation) -> Ruling:
-        if not self.is_owner(reservation.ownership):
+        if not self.is_owner(reservation.charge):
             return Ruling(Verdict.OWNERSHIP_LOST)
         if reservation.id in self._reserved:
             return Ruling(Verdict.GRANTED)
@@ -84,7 +85,7 @@ class InMemoryBudgets:
         expires_at = now + timedelta(seconds=reservation.lifetime_seconds)
         requests, tokens = reservation.limits.requests_per_minute, reservation.limits.tokens_per_minute
         taken = int(requests is not None), min(reservation.tokens, tokens or 0)
-        kept = _Reserved(reservation, reservation.ownership.project_id, _month(now), expires_at, *taken)
+        kept = _Reserved(reservation, reservation.charge.project_id, _month(now), expires_at, *taken)
         for key in kept.accounts():
             if shortfall := self._shortfall(key, reservation.amount):
                 return Ruling(Verdict.BUDGET_EXCEEDED, shortfall=shortfall)
@@ -185,7 +186,7 @@ class InMemoryBudgets:
         self._warned[key] = limit
         return BudgetWarned(
             tenant_id=entry.tenant_id,
-            execution_id=entry.execution_id,
+            execution_id=there(entry.execution_id),
             task_execution_id=entry.task_execution_id,
             role_id=entry.role_id,
             scope=key[0],
@@ -201,7 +202,7 @@ class InMemoryBudgets:
 
     def lost_of(self, execution_id: ExecutionId, epoch: int) -> list[LedgerEntry]:
         """What owners of the execution before this epoch reserved and did not book, as entries that are LOST."""
-        owners = [(kept, kept.reservation.ownership) for kept in self._reserved.values()]
+        owners = [(kept, kept.reservation.charge) for kept in self._reserved.values()]
         return [_lost(kept) for kept, owner in owners if owner.execution_id == execution_id and owner.epoch < epoch]
 
     def expired(self, limit: int) -> list[LedgerEntry]:
@@ -213,9 +214,15 @@ class InMemoryBudgets:
 _MONTHLY = (BudgetScope.TENANT, BudgetScope.PROJECT, BudgetScope.TEAM)
 
 
-def _keys(ids: Sequence[UUID], month: date) -> list[Key]:
+def there(value: T | None) -> T:
+    """What is there: these ledgers are of executions alone."""
+    assert value is not None
+    return value
+
+
+def _keys(ids: Sequence[UUID | None], month: date) -> list[Key]:
     periods = (month, month, month, ONE_RUN, ONE_RUN)
-    return list(zip(BudgetScope, ids, periods, strict=True))
+    return list(zip(tuple(BudgetScope)[:5], map(there, ids), periods, strict=True))
 
 
 def _month(moment: datetime) -> date:
@@ -223,17 +230,11 @@ def _month(moment: datetime) -> date:
 
 
 def _lost(kept: _Reserved) -> LedgerEntry:
-    reservation, owner = kept.reservation, kept.reservation.ownership
+    reservation = kept.reservation
     return LedgerEntry(
-        tenant_id=owner.tenant_id,
-        project_id=ProjectId(kept.project_id),
-        team_id=TeamId(reservation.team_id),
-        execution_id=owner.execution_id,
-        task_execution_id=reservation.task_execution_id,
-        role_id=reservation.role_id,
+        **reservation.charge.facts,
         model=reservation.model,
         provider=reservation.provider,
-        attempt=reservation.attempt,
         outcome=CallOutcome.LOST,
         token_source=TokenSource.ESTIMATE,
         cost=reservation.amount,
@@ -250,7 +251,7 @@ def call_of(entry: LedgerEntry) -> ModelCalled:
     """The event about an entry."""
     return ModelCalled(
         tenant_id=entry.tenant_id,
-        execution_id=entry.execution_id,
+        execution_id=there(entry.execution_id),
         task_execution_id=entry.task_execution_id,
         role_id=entry.role_id,
         model=entry.model,

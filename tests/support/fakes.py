@@ -32,13 +32,13 @@ from domain.model.identity import (
     utc_now,
 )
 from domain.model.journal import CallKey, JournalEntry
-from domain.model.ledger import CallOutcome, LedgerEntry, Usage
+from domain.model.ledger import CallOutcome, Charge, LedgerEntry, Usage
 from domain.model.refinement import RefinementPass
 from domain.model.revision import TeamSnapshot
 from domain.model.role import Role
 from domain.model.team import Team
 from domain.ports import AdmissionKey, Change, Claimed, CommandKind, Listener, Ownership, RunSink, TaskWork
-from tests.support.budgets import InMemoryBudgets, call_of
+from tests.support.budgets import InMemoryBudgets, call_of, there
 
 
 class FakeHints:
@@ -112,8 +112,8 @@ class InMemoryRunStore:
         self.budgets = InMemoryBudgets(self._is_owner)
         self._kept: dict[ExecutionId, _Stored] = {}
 
-    def _is_owner(self, owner: Ownership) -> bool:
-        kept = self._kept.get(owner.execution_id)
+    def _is_owner(self, owner: Charge) -> bool:
+        kept = self._kept.get(there(owner.execution_id))
         return kept is not None and kept.epoch == owner.epoch and not kept.execution.is_final
 
     def add(self, execution: Execution, tasks: Sequence[TaskExecution], snapshot: TeamSnapshot) -> None:
@@ -184,7 +184,7 @@ class InMemoryRunStore:
     def _made(self, kept: _Stored) -> dict[tuple[TaskExecutionId, int, int], int]:
         made: dict[tuple[TaskExecutionId, int, int], int] = {}
         for entry in kept.ledger:
-            numbers = (entry.task_execution_id, entry.attempt, entry.call)
+            numbers = (there(entry.task_execution_id), entry.attempt, entry.call)
             made[numbers] = max(made.get(numbers, 0), entry.call_attempt)
         return made
 
@@ -198,7 +198,7 @@ class InMemoryRunStore:
         fresh = {entry.id: entry for entry in entries if entry.id not in self.budgets.ledger}
         warned = self.budgets.book(entries, telling)
         for entry in fresh.values():
-            self._kept[entry.execution_id].ledger.append(entry)
+            self._kept[there(entry.execution_id)].ledger.append(entry)
         return warned
 
     async def settle_lost(self, limit: int) -> int:
@@ -209,8 +209,9 @@ class InMemoryRunStore:
     def _spent(self, kept: _Stored) -> dict[TaskExecutionId, Usage]:
         spent: dict[TaskExecutionId, Usage] = {}
         for entry in kept.ledger:
-            sum_ = spent.get(entry.task_execution_id, Usage())
-            spent[entry.task_execution_id] = Usage(
+            task = there(entry.task_execution_id)
+            sum_ = spent.get(task, Usage())
+            spent[task] = Usage(
                 calls=sum_.calls + 1,
                 prompt_tokens=sum_.prompt_tokens + entry.prompt_tokens,
                 completion_tokens=sum_.completion_tokens + entry.completion_tokens,

@@ -18,7 +18,17 @@ from domain.model.journal import Journal as CallJournal
 from domain.model.role import DelegatesTo, Expertise, Role
 from domain.model.team import Oversight
 from domain.model.tool import Tool, ToolKind
-from domain.ports import Colleague, Hierarchy, ModelAnswer, ModelRequest, RunSink, Signals, TaskWork, ToolRequest
+from domain.ports import (
+    CallWork,
+    Colleague,
+    Hierarchy,
+    ModelAnswer,
+    ModelRequest,
+    RunSink,
+    Signals,
+    TaskWork,
+    ToolRequest,
+)
 from tests.support.model_server import Answer, Request, Status, Text, ToolCall, ToolCalls
 from tests.support.routes import a_model, a_route
 from tests.unit.crew.conftest import Journal, Stage
@@ -230,7 +240,7 @@ class Delegating:
         self.calls = self.most_threads = 0
         self.last_results: list[str] = []
 
-    async def call(self, work: TaskWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
+    async def call(self, work: CallWork, request: ModelRequest, sink: RunSink) -> ModelAnswer:
         del work, sink
         self.calls += 1
         self.most_threads = max(self.most_threads, threading.active_count())
