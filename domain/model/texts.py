@@ -30,3 +30,9 @@ def seconds_of(seconds: float) -> str:
 def spaced(name: str) -> str:
     """The name of a kind of thing as people write it: “task execution” for TaskExecution."""
     return _HUMP.sub(" ", name).lower()
+
+
+def camel(name: str) -> str:
+    """A field's name as the graph has it: `depends_on` becomes `dependsOn`."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

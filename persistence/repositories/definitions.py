@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound
-from domain.model.identity import RevisionId, TaskId, TeamId, TenantId, ToolId
+from domain.model.identity import ProjectId, RevisionId, TaskId, TeamId, TenantId, ToolId
 from domain.model.revision import TeamRevision, TeamSnapshot
 from domain.model.role import Role
 from domain.model.task import Task, TaskDependency
@@ -122,6 +122,17 @@ class TeamDefinitionsTable:
         if links:
             with translated():
                 await self.connection.execute(insert(table), [values_of(link) for link in links])
+
+    async def tools_named(self, project_id: ProjectId, names: Sequence[str]) -> Sequence[Tool]:
+        tool = tables.tool
+        conditions = (tool.c.project_id == project_id, tool.c.name.in_(names), tool.c.archived_at.is_(None))
+        return await self._all(Tool, *conditions)
+
+    async def add_missing_tools(self, tools: Sequence[Tool]) -> None:
+        statement = postgresql.insert(tables.tool).on_conflict_do_nothing()
+        with translated():
+            for tool in tools:
+                await self.connection.execute(statement.values(values_of(tool)))
 
     async def find_revision(self, revision_id: RevisionId) -> TeamRevision | None:
         found = await self._all(TeamRevision, tables.team_revision.c.id == revision_id)
