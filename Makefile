@@ -77,6 +77,10 @@ schema: setup ## Write the snapshot schema/schema.graphql
 catalogue: setup ## Write the models that ship from LiteLLM's price map (of another day: ARGS=2026-11-21)
 	$(BIN)/python -m scripts.catalogue $(ARGS)
 
+.PHONY: template-schema
+template-schema: setup ## Write the schema of the files in domain/model/library
+	$(BIN)/python -m scripts.template_schema
+
 .PHONY: lock
 lock: ## Write both locks from pyproject.toml, keeping what still fits (all new: make lock ARGS=--upgrade)
 	"$(PYTHON)" -m scripts.lock $(ARGS)

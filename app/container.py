@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from app.assessing import assessment_rules
 from app.broadcast import BroadcastHints
 from app.settings import Settings
 from app.vault import FernetVault
@@ -10,6 +11,7 @@ from domain.model.addresses import PrivateHosts
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Hints
 from domain.services.approvals import DecideApproval
+from domain.services.assessment import AssessTeam, ExplainMatches
 from domain.services.cancelling import CancelExecution, CancelExecutions
 from domain.services.catalogue import Catalogue
 from domain.services.continuing import ForkExecution, RetryExecution
@@ -20,12 +22,19 @@ from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import PROJECTS, ROLES, SCHEDULES, TASKS, TEAMS, TOOLS, Editing, models_at
 from domain.services.executions import KickoffTeam
 from domain.services.feed import ExecutionFeeds
+from domain.services.generation_decisions import GenerationDecisions
+from domain.services.generation_feed import GenerationFeed
+from domain.services.generations import Generations
+from domain.services.instantiating import Instantiate
+from domain.services.optimizations import Optimizations
 from domain.services.routing_preview import PreviewRouting
 from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
+from domain.services.templates import Templates
 from domain.services.tenants import UpdateTenant
 from domain.services.webhooks import Webhooks
 from persistence.engine import Database
+from persistence.history_reader import SqlHistories
 from persistence.reader import SqlReader
 from persistence.unit_of_work import SqlUnitsOfWork
 from persistence.workers import SqlWorkers
@@ -72,6 +81,8 @@ def _services(
     settings: Settings,
 ) -> Services:
     catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, vault, looks=True)
+    snapshots = Snapshots(reader, hints)
+    histories = SqlHistories(reader.pool)
     return Services(
         update_tenant=UpdateTenant(units),
         projects=Editing(units, PROJECTS),
@@ -81,6 +92,9 @@ def _services(
         tools=Editing(units, TOOLS),
         models=Editing(units, models_at(PrivateHosts(settings.allowed_private_hosts).may_reach)),
         catalogue=catalogue,
+        histories=histories,
+        assess=AssessTeam(reader, catalogue, histories, assessment_rules(settings)),
+        explain=ExplainMatches(reader, histories),
         preview_routing=PreviewRouting(reader, catalogue, settings.model, settings.max_output_tokens),
         duplicate=Duplicate(units),
         import_crew=ImportCrew(units, reader),
@@ -97,7 +111,13 @@ def _services(
         secrets=Secrets(units, vault),
         webhooks=Webhooks(units, vault, PrivateHosts(settings.allowed_private_hosts)),
         feeds=ExecutionFeeds(reader, hints),
-        snapshots=Snapshots(reader, hints),
+        snapshots=snapshots,
         schedules=Editing(units, SCHEDULES),
         scheduling=Schedules(units, hints),
+        templates=Templates(units),
+        instantiate=Instantiate(units),
+        generations=Generations(units, catalogue, hints, settings.model),
+        generation_decisions=GenerationDecisions(units, hints),
+        generation_feed=GenerationFeed(reader, snapshots),
+        optimizations=Optimizations(units, histories, catalogue, settings.model),
     )

@@ -16,11 +16,14 @@ from app.seed import INPUTS
 from app.settings import Settings
 from domain.model.execution import Execution
 from domain.model.identity import DEFAULT_TENANT
+from domain.model.library import shipped_templates
 from domain.model.page import PageRequest
 from domain.model.planning import wanted_inputs
+from domain.model.project import Project
 from domain.model.role import Role
 from domain.model.task import Task
 from domain.model.team import Team
+from domain.model.template import TemplateKind
 from domain.ports import Reader
 from resolvers.context import Context
 from resolvers.node_ids import node_id
@@ -81,13 +84,35 @@ def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence
         team_id = node_id("Team", teams.items[0].id) if teams.items else ""
         inputs = await _inputs_of(reader, teams.items[0]) if teams.items else dict(INPUTS)
         execution_id = node_id("Execution", runs.items[0].id) if runs.items else ""
+        places = (await reader.pages(Project, DEFAULT_TENANT, "tenant_id", [DEFAULT_TENANT], newest))[DEFAULT_TENANT]
+        project_id = node_id("Project", places.items[0].id) if places.items else ""
         return [
             shipped_tab("dashboard"),
             shipped_tab("kickoff", {"input": {"teamId": team_id, "inputs": inputs}}),
             shipped_tab("watch", {"executionId": execution_id}),
+            shipped_tab("templates", {"input": _instantiation(project_id)}),
+            shipped_tab("generations", _generation(project_id)),
+            shipped_tab("assessment", {"teamId": team_id, "inputs": inputs}),
+            shipped_tab("optimizations", {"input": {"teamId": team_id, "goal": "COST"}, "teamId": team_id, "id": ""}),
         ]
 
     return tabs
+
+
+def _instantiation(project_id: str) -> dict[str, object]:
+    """A team of the first built-in template, with a value for each parameter that needs one."""
+    shipped = next(each for each in shipped_templates() if each.template.kind is TemplateKind.TEAM)
+    needed = [parameter for parameter in shipped.content.parameters if parameter.is_required]
+    return {
+        "templateId": node_id("Template", shipped.template.id),
+        "projectId": project_id,
+        "parameters": {parameter.name: parameter.description for parameter in needed},
+    }
+
+
+def _generation(project_id: str) -> dict[str, object]:
+    asked = {"projectId": project_id, "objective": "Tell the press about our new bicycle."}
+    return {"input": asked, "generationId": "", "accepted": {"generationId": ""}}
 
 
 async def _inputs_of(reader: Reader, team: Team) -> dict[str, str]:

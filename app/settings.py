@@ -194,6 +194,9 @@ class Settings(BaseSettings):
     # How it runs
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `regatta serve` starts.")
     worker_concurrency: int = Field(10, ge=1, le=1000, description="Executions at once per worker.")
+    generation_concurrency: int = Field(
+        10, ge=1, le=1000, description="Teams that are generated from objectives at once per worker."
+    )
     max_parallel_executions: PositiveInt | None = Field(
         None, description="Executions at once on all workers together; absent: as many as they have places."
     )

@@ -21,6 +21,7 @@ import asyncpg
 import structlog
 
 from app.broadcast import BroadcastHints
+from app.composer import Composer
 from app.durable import DurableWorker
 from app.load import MachineLoad
 from app.settings import Settings
@@ -31,7 +32,18 @@ from domain.crew.operator_models import OperatorProbe
 from domain.model.addresses import PrivateHosts
 from domain.model.execution import MAX_PARALLEL_TASKS_CAP
 from domain.model.resources import WorkerLoad
-from domain.ports import COMMANDS, WAITING, CallBudgets, CommandKind, Hints, RunStore, TaskRunner, ToolSecrets, Workers
+from domain.ports import (
+    COMMANDS,
+    GENERATIONS,
+    WAITING,
+    CallBudgets,
+    CommandKind,
+    Hints,
+    RunStore,
+    TaskRunner,
+    ToolSecrets,
+    Workers,
+)
 from domain.services.approvals import ExpireApprovals
 from domain.services.catalogue import Catalogue
 from domain.services.deliveries import DeliverWebhooks
@@ -57,6 +69,7 @@ from resolvers.node_ids import node_id
 
 COMMAND_SECONDS: Final = 0.25
 WAITING_SECONDS: Final = 5.0  # the dispatcher looks more often of itself; this is for the listener
+GENERATIONS_SECONDS: Final = 2.0  # their leases are renewed so often, too
 LOAD_SECONDS: Final = 1.0
 BEAT_SECONDS: Final = 3.0
 SWEEP_SECONDS: Final = 2.0
@@ -198,7 +211,7 @@ def _give_way(stop: asyncio.Event) -> None:
 def crew_runner(settings: Settings, database: Database) -> AbstractAsyncContextManager[TaskRunner]:
     """CrewAI over the gateway and LiteLLM, on the running loop, with the money and the secrets of this database."""
     secrets = SqlToolSecrets(database.pool, FernetVault.of(settings))
-    return runner_over(settings, SqlCallBudgets(database.pool), secrets)
+    return runner_over(settings, SqlCallBudgets(database.pool, database.waiting), secrets)
 
 
 @asynccontextmanager
@@ -247,19 +260,21 @@ async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, 
     work.recorder.start()
     try:
         await work.enter()
-        async with _duties(work.duties, hints), _dispatching(work):
+        async with _duties(work, hints), _dispatching(work):
             places = options.settings.worker_concurrency
             _log.info("worker_ready", worker=options.name, concurrency=places, pid=os.getpid())
             await stop.wait()
             _log.info("worker_stopping", worker=options.name, active=work.run.active)
             await work.dispatcher.stop()
-            await work.run.stop(options.settings.shutdown_grace_seconds)
+            grace = options.settings.shutdown_grace_seconds
+            await asyncio.gather(work.run.stop(grace), work.composer.stop(grace))
         await work.recorder.flush(_FLUSH_SECONDS)  # what the runs paid for is booked before another takes them over
         await work.leave()
     finally:
         await work.recorder.stop(_FLUSH_SECONDS)
         await work.durable.stop()
         await work.webhooks.close()
+        await work.composer.close()
         await hints.stop()
 
 
@@ -273,17 +288,21 @@ class _Work:
         self.load = MachineLoad(settings.worker_max_cpu_percent, settings.worker_max_memory_percent)
         self.recorder = EventRecorder(store, hints)
         self.hand_over = HandOver(self.admissions, store, hints)
-        self.run = self._run(settings, store, runner, SqlReader(pool))
+        models = self._catalogue(settings, SqlReader(pool))
+        self.run = self._run(settings, store, runner, models)
+        self.composer = Composer(settings, database, hints, models, options.name)
         self.dispatcher = self._dispatcher(settings)
         self.durable = DurableWorker(_url_of(settings), self.dispatcher.carry_out, options.name)
         self.webhooks = _Webhooks(settings, database, self.vault)
         self.duties = self._duties(settings, store)
         self.duties.chores += _of_the_tenants(settings, database, hints, self.webhooks)
 
-    def _run(self, settings: Settings, store: SqlRunStore, runner: TaskRunner, reader: SqlReader) -> RunExecution:
-        catalogue = Catalogue(reader.model_records, self.probe.models, settings.price_rule, self.vault)
+    def _catalogue(self, settings: Settings, reader: SqlReader) -> Catalogue:
+        return Catalogue(reader.model_records, self.probe.models, settings.price_rule, self.vault)
+
+    def _run(self, settings: Settings, store: SqlRunStore, runner: TaskRunner, models: Catalogue) -> RunExecution:
         rules = RunRules(default_model=settings.model, max_output_tokens=settings.max_output_tokens)
-        return RunExecution(store, self.recorder, runner, catalogue, self.name, rules)
+        return RunExecution(store, self.recorder, runner, models, self.name, rules)
 
     def _dispatcher(self, settings: Settings) -> Dispatcher:
         rules = DispatchRules(settings.worker_concurrency, settings.max_parallel_executions)
@@ -517,14 +536,16 @@ def _rounded(percent: float | None) -> float | None:
 
 
 @asynccontextmanager
-async def _duties(duties: Duties, hints: Hints) -> AsyncIterator[None]:
+async def _duties(work: _Work, hints: Hints) -> AsyncIterator[None]:
     """The duties, each in a task of its own that outlives every error."""
-    work = [
+    duties = work.duties
+    every = [
         _hinted(hints, COMMANDS, COMMAND_SECONDS, duties.obey),
         _hinted(hints, WAITING, WAITING_SECONDS, duties.take),
+        _hinted(hints, GENERATIONS, GENERATIONS_SECONDS, work.composer.tend),
         *(_regularly(chore) for chore in duties.chores),
     ]
-    tasks = [asyncio.create_task(each) for each in work]
+    tasks = [asyncio.create_task(each) for each in every]
     try:
         yield
     finally:

@@ -11,11 +11,15 @@ RegattaError
 │   ├── SupervisorCycle  roles would supervise each other
 │   ├── Archived         the thing is archived
 │   │   └── ExecutionArchived  …and that is an execution: its texts are gone
+│   ├── BuiltIn          the thing ships with Regatta: nobody changes it
 │   ├── InvalidTransition  the state machine has no such move
 │   ├── AlreadyDecided   somebody else decided the approval otherwise, or nobody needs it any more
 │   ├── TaskNotChangeable  a task can be changed only before it began, in an execution that is paused
 │   ├── TeamBusy         an execution of the team is under way, and the kickoff was not to wait
+│   ├── TeamChanged      the team is not any more what a proposal was made for
+│   ├── ModelGone        a model that was proposed can no longer be had
 │   ├── ScheduleBusy     earlier executions of the schedule are not over, and it does not overlap (so often)
+│   ├── TooManyGenerations  so many proposals are waited for that no more can be asked for now
 │   └── OwnershipLost    another worker took the execution over
 ├── MissingInputs        placeholders without a value
 ├── NoActiveRole         nobody is there to do the work
@@ -159,6 +163,15 @@ class Archived(Conflict):
         self.suggestion = f"Restore the {spaced(kind)} first."
 
 
+class BuiltIn(Conflict):
+    """The thing ships with Regatta, and nobody changes it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"This {spaced(kind)} ships with Regatta: it cannot be changed.")
+        self.kind = kind
+        self.suggestion = f"Make one of your own with duplicate{kind}, and change that."
+
+
 class ExecutionArchived(Archived):
     """The execution was kept as long as its tenant wants: what it was given and what came of it are gone."""
 
@@ -202,6 +215,26 @@ class TeamBusy(Conflict):
         self.suggestion = "Wait for its end, or kick off with another whenBusy."
 
 
+class TeamChanged(Conflict):
+    """The team is not any more what a proposal was made for."""
+
+    def __init__(
+        self,
+        since: str = "proposed",
+        suggestion: str = "Ask for a new proposal: this one is for the team as it was.",
+    ) -> None:
+        super().__init__(f"The team has changed since this was {since}.")
+        self.suggestion = suggestion
+
+
+class ModelGone(Conflict):
+    """A model that was proposed can no longer be had."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"The model {name} cannot be used any more: {why or 'it is not in the catalogue.'}")
+        self.suggestion = "Ask for a new proposal, or see to it that the model can be used again."
+
+
 class ScheduleBusy(Conflict):
     """Earlier executions of the schedule are not over, and it skips then, or there are too many of them."""
 
@@ -210,6 +243,15 @@ class ScheduleBusy(Conflict):
         super().__init__(f"{earlier} of this schedule {'is' if count == 1 else 'are'} not over.")
         self.path = ("id",)
         self.suggestion = "Wait for its end, or let the schedule overlap in another way."
+
+
+class TooManyGenerations(Conflict):
+    """So many proposals are waited for that no more can be asked for now."""
+
+    def __init__(self, working: int, asked: int, most: int) -> None:
+        what = "this one" if asked == 1 else f"these {asked}"
+        super().__init__(f"{working} generations are not over, and with {what} there would be more than {most}.")
+        self.suggestion = "Wait until some of them are over, or cancel those that nobody needs."
 
 
 class OwnershipLost(Conflict):

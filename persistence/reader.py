@@ -23,10 +23,14 @@ from domain.model.tool import Tool
 from persistence import tables
 from persistence.control_reader import ControlReader
 from persistence.errors import reachable
+from persistence.generation_reader import GenerationReader
 from persistence.mapping import builder_of, columns_of, names_of, remembered, stored
 from persistence.model_reader import ModelReader
 from persistence.money_reader import MoneyReader
+from persistence.optimization_reader import OptimizationReader
 from persistence.resources_reader import ResourcesReader
+from persistence.template_reader import TemplateReader
+from persistence.tool_reader import ToolReader
 
 if TYPE_CHECKING:
     import asyncpg
@@ -57,7 +61,16 @@ _IDS = bindparam("ids", type_=ARRAY(Uuid()))
 _LIMIT = bindparam("limit", type_=BigInteger())
 
 
-class SqlReader(MoneyReader, ModelReader, ControlReader, ResourcesReader):
+class SqlReader(
+    MoneyReader,
+    ModelReader,
+    ControlReader,
+    ResourcesReader,
+    GenerationReader,
+    TemplateReader,
+    ToolReader,
+    OptimizationReader,
+):
     """See `domain.ports.Reader`. Each question takes a connection of its own for one statement.
 
     All raise Unavailable while the database does not answer.

@@ -18,8 +18,11 @@ from persistence.repositories.approvals import ApprovalsTable
 from persistence.repositories.credentials import CredentialsTable
 from persistence.repositories.definitions import TeamDefinitionsTable
 from persistence.repositories.executions import ExecutionsTable, IdempotencyKeysTable
+from persistence.repositories.generations import GenerationsTable
 from persistence.repositories.models import ModelsTable
+from persistence.repositories.optimizations import OptimizationsTable
 from persistence.repositories.schedules import SchedulesTable
+from persistence.repositories.templates import TemplatesTable
 from persistence.repositories.tenants import TenantsTable
 from persistence.repositories.things import Things
 from persistence.repositories.webhooks import WebhooksTable
@@ -44,6 +47,9 @@ class SqlUnitOfWork:
         self.executions = ExecutionsTable(connection, tenant_id)
         self.approvals = ApprovalsTable(connection, tenant_id)
         self.schedules = SchedulesTable(connection, tenant_id)
+        self.generations = GenerationsTable(connection, tenant_id)
+        self.templates = TemplatesTable(connection, tenant_id)
+        self.optimizations = OptimizationsTable(connection, tenant_id)
         self.idempotency = IdempotencyKeysTable(connection, tenant_id)
         self.nested: UnitsOfWork = _Nested(connection)
 

@@ -15,6 +15,12 @@ their level is read. Lists (roles, tasks, …) count with what they do bring, an
 MAX_MOMENTS = 1_000
 """The most moments in one answer that have to be computed: each takes up to some milliseconds."""
 
+MAX_JUDGED = 1_000
+"""The most roles and tasks that one operation has judged: each takes up to half a millisecond."""
+
+JUDGING = 20
+"""What is judged counts as so many more, however small it is: much is read for it."""
+
 LIST_SIZE = 100
 """So many things a list of a parent has at most, by the domain's rules."""
 
@@ -31,6 +37,7 @@ class Budget:
     def __init__(self) -> None:
         self._promised = 0
         self._moments = 0
+        self._judged = 0
         self._left = MAX_OBJECTS
         self._reading = 0
         self._returned = asyncio.Condition()
@@ -45,9 +52,15 @@ class Budget:
         self._moments += count
         self.check()
 
+    def judge(self, parts: int) -> None:
+        """Count the roles and tasks of one team that is judged, or of one proposal; raises TooLarge."""
+        self._judged += JUDGING + parts
+        self.check()
+
     def check(self) -> None:
         """Raises TooLarge when the operation was refused already: what it still has in mind is not read."""
-        if self._promised > MAX_OBJECTS or self._moments > MAX_MOMENTS or self._left < 0:
+        computed = self._moments > MAX_MOMENTS or self._judged > MAX_JUDGED
+        if self._promised > MAX_OBJECTS or computed or self._left < 0:
             raise TooLarge
 
     async def lists(self, parents: int, load: Callable[[int | None], Awaitable[Lists]]) -> Lists:

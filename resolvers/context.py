@@ -18,7 +18,9 @@ from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import ModelCatalogue, Reader
+from domain.ports.histories import Histories
 from domain.services.approvals import DecideApproval
+from domain.services.assessment import AssessTeam, ExplainMatches
 from domain.services.cancelling import CancelExecution, CancelExecutions
 from domain.services.continuing import ForkExecution, RetryExecution
 from domain.services.control import PauseExecution, ResumeExecution, UpdateTaskExecution
@@ -28,9 +30,15 @@ from domain.services.crews import ExportCrew, ImportCrew
 from domain.services.editing import Editing
 from domain.services.executions import KickoffTeam
 from domain.services.feed import ExecutionFeeds
+from domain.services.generation_decisions import GenerationDecisions
+from domain.services.generation_feed import GenerationFeed
+from domain.services.generations import Generations
+from domain.services.instantiating import Instantiate
+from domain.services.optimizations import Optimizations
 from domain.services.routing_preview import PreviewRouting
 from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
+from domain.services.templates import Templates
 from domain.services.tenants import UpdateTenant
 from domain.services.webhooks import Webhooks
 from resolvers.budget import Budget
@@ -51,6 +59,9 @@ class Services:
     tools: Editing[Tool]
     models: Editing[Model]
     catalogue: ModelCatalogue
+    histories: Histories
+    assess: AssessTeam
+    explain: ExplainMatches
     preview_routing: PreviewRouting
     duplicate: Duplicate
     import_crew: ImportCrew
@@ -70,6 +81,12 @@ class Services:
     snapshots: Snapshots
     schedules: Editing[Schedule]
     scheduling: Schedules
+    templates: Templates
+    instantiate: Instantiate
+    generations: Generations
+    generation_decisions: GenerationDecisions
+    generation_feed: GenerationFeed
+    optimizations: Optimizations
 
 
 @dataclass(slots=True)
@@ -104,7 +121,7 @@ class Context:
     async def fetch(self, path: AccessPath, keys: Sequence[Any]) -> Sequence[Any]:
         """The answers of the path for all keys. Raises TooLarge; then nothing is read any more."""
         self.budget.check()
-        source = Source(self.reader, self.tenant_id, self.budget, self.services.catalogue)
+        source = Source(self.reader, self.tenant_id, self.budget, self.services.catalogue, self.services.histories)
         return await path.fetch(source, keys)
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

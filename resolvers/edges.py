@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from operator import itemgetter
+from typing import Annotated, Any, Final
 
 import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
@@ -40,6 +41,7 @@ class Paged:
     key: str
     hides_archived: bool
     order_by: str = "created_at"
+    descending: bool = True
 
     def request(self, arguments: dict[str, Any], *, with_total: bool) -> PageRequest:
         """The page that the arguments of the field ask for; raises Invalid."""
@@ -49,7 +51,7 @@ class Paged:
             after=arguments.get("after"),
             conditions=self._conditions(arguments.get("filter")),
             order_by=order.field.value if order else self.order_by,
-            descending=order.direction is Direction.DESC if order else True,
+            descending=order.direction is Direction.DESC if order else self.descending,
             with_total=with_total,
         )
 
@@ -146,6 +148,18 @@ def counted_by(path: AccessPath, key: str, description: str, *, default: int, mo
     return strawberry.field(resolver=_with(resolve, [count]), description=description, metadata={EDGE: edge})
 
 
+def numbered_by(path: AccessPath, description: str, *, key: str = "id") -> Any:
+    """The one that the path finds by the parent's `key` and the argument `number`; null for none."""
+    edge = Asked(path, key, itemgetter("number"))
+
+    async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
+        return await info.context.load(path, (getattr(root, key), edge.request_of(arguments)))
+
+    annotation: Any = Annotated[int, strawberry.argument(description="Which one, from 1.")]
+    number = inspect.Parameter("number", inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+    return strawberry.field(resolver=_with(resolve, [number]), description=description, metadata={EDGE: edge})
+
+
 def period_of(arguments: dict[str, Any]) -> Period:
     """The period that the argument `period` asks for, everything without it; raises Invalid."""
     wanted = arguments.get("period")
@@ -158,6 +172,9 @@ def period_of(arguments: dict[str, Any]) -> Period:
     return Period(since, until)
 
 
+_NEWEST_FIRST: Final = "In this order; newest first by default."
+
+
 def paged_by(
     path: AccessPath,
     description: str,
@@ -167,9 +184,11 @@ def paged_by(
     order_type: Any = None,
     hides_archived: bool = False,
     order_by: str = "created_at",
+    descending: bool = True,
+    order_text: str = _NEWEST_FIRST,
 ) -> Any:
     """A connection whose page the path finds by the parent's `key`, newest first by `order_by`."""
-    edge = Paged(path, key, hides_archived, order_by)
+    edge = Paged(path, key, hides_archived, order_by, descending)
 
     async def resolve(root: Any, info: Any, **arguments: Any) -> Any:
         request = edge.request(arguments, with_total=asks_for(info._raw_info, "totalCount"))  # noqa: SLF001 - the AST
@@ -177,13 +196,13 @@ def paged_by(
         return await info.context.load(path, (getattr(root, key), request))
 
     return strawberry.field(
-        resolver=with_page_arguments(resolve, filter_type, order_type),
+        resolver=with_page_arguments(resolve, filter_type, order_type, order_text),
         description=description,
         metadata={EDGE: edge},
     )
 
 
-def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any) -> Any:
+def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any, order_text: str = _NEWEST_FIRST) -> Any:
     """The resolver under the signature of a connection: `first`, `after`, and filter and order where there are."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     arguments = [
@@ -194,7 +213,7 @@ def with_page_arguments(resolve: Any, filter_type: Any, order_type: Any) -> Any:
         annotation: Any = Annotated[filter_type | None, _FILTER]
         arguments.append(inspect.Parameter("filter", keyword, default=None, annotation=annotation))
     if order_type is not None:
-        annotation = Annotated[order_type | None, _ORDER]
+        annotation = Annotated[order_type | None, strawberry.argument(description=order_text)]
         arguments.append(inspect.Parameter("order_by", keyword, default=None, annotation=annotation))
     return _with(resolve, arguments)
 
@@ -214,7 +233,6 @@ _PARENT: Any = strawberry.Parent[object]
 _FIRST = strawberry.argument(description="How many, 1 to 100.")
 _AFTER = strawberry.argument(description="Go on behind this cursor.")
 _FILTER = strawberry.argument(description="Only those that meet all of these conditions.")
-_ORDER = strawberry.argument(description="In this order; newest first by default.")
 _PERIOD = strawberry.argument(description="Only what was booked in it; everything without one.")
 
 

@@ -33,6 +33,8 @@ from resolvers.inputs import (
     UpdateTeamInput,
     UpdateTenantInput,
     UpdateToolInput,
+    approval_values,
+    delegation_values,
     given,
 )
 from resolvers.node_ids import uuid_of
@@ -106,12 +108,7 @@ async def update_role(info: Info, input: UpdateRoleInput) -> Role:  # noqa: A002
 def _role_values(source: CreateRoleInput | UpdateRoleInput) -> dict[str, Any]:
     values = given(source, without=_ROLE_SPECIAL, nullable=_ROLE_NULLABLE)
     values |= _reference(source, "supervisor_id", "Role", "supervisorId")
-    if source.delegation:
-        values |= {
-            "is_delegation_allowed": source.delegation.is_allowed,
-            "delegates_to": source.delegation.to,
-            "delegation_kinds": source.delegation.task_kinds,
-        }
+    values |= delegation_values(source.delegation or None)
     if not isinstance(values.get("model_parameters", {}), dict):
         raise Invalid.at("The parameters are an object.", "modelParameters")
     return values
@@ -125,13 +122,6 @@ def _role_links(source: CreateRoleInput | UpdateRoleInput) -> Links:
 
 _TASK_NULLABLE = frozenset({"max_budget", "quality_preference", "output_schema", "guardrail"})
 _TASK_SPECIAL = ("id", "version", "team_id", "role_id", "depends_on", "approval")
-_APPROVAL_NULLABLE = frozenset({"assignee", "timeout_seconds"})
-_APPROVAL_FIELDS = {
-    "is_required": "is_approval_required",
-    "assignee": "approval_assignee",
-    "timeout_seconds": "approval_timeout_seconds",
-    "default": "approval_default",
-}
 
 
 async def create_task(info: Info, input: CreateTaskInput) -> Task:  # noqa: A002
@@ -151,14 +141,7 @@ def _task_values(source: CreateTaskInput | UpdateTaskInput) -> dict[str, Any]:
     values = given(source, without=_TASK_SPECIAL, nullable=_TASK_NULLABLE)
     if not isinstance(values.get("output_schema"), dict | None):
         raise Invalid.at("The schema is an object.", "outputSchema")
-    return values | _approval_values(source) | _reference(source, "role_id", "Role", "roleId")
-
-
-def _approval_values(source: CreateTaskInput | UpdateTaskInput) -> dict[str, Any]:
-    if not source.approval:
-        return {}
-    found = given(source.approval, nullable=_APPROVAL_NULLABLE, under=("approval",))
-    return {_APPROVAL_FIELDS[name]: value for name, value in found.items()}
+    return values | approval_values(source.approval or None) | _reference(source, "role_id", "Role", "roleId")
 
 
 def _task_links(source: CreateTaskInput | UpdateTaskInput) -> Links:

@@ -10,21 +10,27 @@ from domain.model.approval import ApprovalDefault, ApprovalKind, ApprovalStatus
 from domain.model.budget import BudgetScope
 from domain.model.caching import CacheMode
 from domain.model.credential import CredentialKind
+from domain.model.difference import DifferenceKind, Part
+from domain.model.estimate import Basis
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.generation import ComposedBy, Fallback, GenerationFailureCode, GenerationStatus
 from domain.model.journal import CallKind
 from domain.model.ledger import CallOutcome, TokenSource
 from domain.model.model import Tier, Unusable
+from domain.model.optimization import Goal, Metric, OptimizationKind, OptimizationStatus
 from domain.model.role import DelegatesTo, Expertise, Rank
 from domain.model.routing import Complexity, ComplexityFactor, QualityPreference
 from domain.model.schedule import FireKind, FireOutcome, ScheduleOverlap
 from domain.model.team import Oversight, Process, TeamStatus, WhenBusy
+from domain.model.template import ParameterType, TemplateKind, Visibility
 from domain.model.tool import ToolKind
+from domain.model.validation import FindingCode, Severity
 from domain.model.webhook import DeliveryStatus
 
 
-def _describe(kind: type[Enum], description: str, **values: str) -> None:
-    """Register the domain's own enum with Strawberry; every value must have its sentence."""
-    strawberry.enum(kind, description=description)
+def _describe(kind: type[Enum], description: str, *, called: str | None = None, **values: str) -> None:
+    """Register the domain's own enum with Strawberry, under its own name; every value must have its sentence."""
+    strawberry.enum(kind, name=called, description=description)
     definition: Any = kind.__strawberry_definition__  # type: ignore[attr-defined]  # set by the line above
     for value in definition.values:
         value.description = values[value.name]
@@ -220,6 +226,68 @@ _describe(
     TEAM="The team's, per calendar month (UTC).",
     EXECUTION="The execution's.",
     TASK="The task's, within one execution.",
+    GENERATION="The generation's.",
+)
+_describe(
+    Basis,
+    "On what an estimate stands.",
+    HISTORY="On what became of this team's own executions.",
+    SIMILAR_TEAMS="On what became of the executions of teams with similar skills.",
+    HEURISTIC="On rules of thumb alone: nothing has been measured yet.",
+)
+_describe(
+    Severity,
+    "How much a finding matters.",
+    ERROR="The team cannot do its work like that, or breaks a constraint.",
+    WARNING="It can, but something is probably not meant so.",
+    RECOMMENDATION="It could be better.",
+)
+_describe(
+    FindingCode,
+    "What was found, for programs.",
+    INVALID="A rule of teams, roles, tasks or tools is broken.",
+    NO_ROLE="There is no role.",
+    NO_ACTIVE_ROLE="No role is active.",
+    DEPENDENCY_CYCLE="Tasks would wait for each other.",
+    SUPERVISOR_CYCLE="Roles would supervise each other.",
+    NO_CAPABLE_ROLE="No active role has the skills that a task asks for.",
+    MISSING_MANAGER="A HIERARCHICAL team has nobody who could lead it, or a named manager who is not active.",
+    UNUSABLE_TOOL="A role names a tool that cannot be used.",
+    UNUSABLE_MODEL="A role names a model that cannot be used.",
+    NO_MODEL="No model can be used at all.",
+    TOO_MANY_ROLES="There are more roles than the constraints allow.",
+    EXPERTISE_TOO_HIGH="A role is more experienced than the constraints allow.",
+    TOOL_NOT_ALLOWED="A role has a tool that the constraints do not allow.",
+    OVER_BUDGET="Even the lower end of the estimate is above the budget.",
+    DUPLICATE_TITLE="Roles share a title.",
+    ROLE_WITHOUT_TASK="A role has nothing to do.",
+    OVER_DELEGATION="More roles may delegate than is good for anything.",
+    BUDGET_BELOW_ESTIMATE="The budget does not cover the higher end of the estimate.",
+    NO_TASKS="There is no task: each active role is given one that is written for it.",
+    COULD_RUN_IN_PARALLEL="Tasks that do not need each other run one after another.",
+    MANY_ROLES="There are more roles than the tasks need.",
+    UNUSED_TOOL="A tool is named that no role uses.",
+    VAGUE_TASK="The text of a task says little.",
+    SKILL_NOT_IN_CATALOGUE="A skill is not in the catalogue, so nothing is known to fit it.",
+    NO_OUTPUT_CHECK="Nothing checks what comes out at the end.",
+    HARDLY_RECOGNISED="Of proposals by rules: who is to do what is a guess, as little of the objective was recognised.",
+    ADJUSTED="Of proposals by rules: what was left out of, or given to, a team that is there, so that it will do.",
+    KICKOFF_INPUTS="Of proposals: tasks have names in braces, which a kickoff has to give as inputs.",
+)
+_describe(
+    DifferenceKind,
+    "What would happen to a part of a team.",
+    ADDED="It is new.",
+    REMOVED="It is archived; of a tool: no role uses it any more.",
+    CHANGED="One of its fields becomes another.",
+)
+_describe(
+    Part,
+    "Of what a team consists.",
+    TEAM="The team itself.",
+    ROLE="A role.",
+    TASK="A task.",
+    TOOL="A tool that roles use.",
 )
 _describe(
     CallOutcome,
@@ -273,4 +341,95 @@ _describe(
     PENDING="It is to be sent, for the first time or once more.",
     SUCCEEDED="The receiver answered with a status of 200 to 299.",
     FAILED="Every attempt failed, for a day; `redeliverWebhook` sends it again.",
+)
+_describe(
+    GenerationStatus,
+    "Where a generation stands.",
+    PENDING="Accepted; no worker has it yet.",
+    ANALYSING="The objective is looked at, by rules.",
+    COMPOSING="A model, or rules, compose the proposal.",
+    VALIDATING="The proposal is checked.",
+    READY="The proposal can be accepted or rejected.",
+    FAILED="There is no proposal; see `failure`. Final.",
+    CANCELLED="It was stopped. Final.",
+    ACCEPTED="The proposal was made true; see `acceptedTeam`. Final.",
+    REJECTED="The proposal was not wanted. Final.",
+)
+_describe(
+    Fallback,
+    "Whether rules may compose where no model did.",
+    ALLOWED="They may: from templates and the skill catalogue.",
+    OFF="They may not: the generation fails then.",
+)
+_describe(
+    ComposedBy,
+    "Who composed a proposal.",
+    MODEL="A model, by its first answer.",
+    MODEL_REPAIRED="A model, after its first answer was sent back.",
+    RULES="Rules, from templates and the skill catalogue.",
+)
+_describe(
+    GenerationFailureCode,
+    "Why a generation failed.",
+    NO_MODEL="No model could be used, and rules were not to compose.",
+    MODEL_FAILED="The model did not answer, or refused, and rules were not to compose.",
+    ANSWER_INVALID="What the model answered, or rules composed, was of no use, for other reasons than the constraints.",
+    CONSTRAINTS_CONFLICT="No team keeps to the constraints; the message names those in conflict.",
+    BUDGET_EXCEEDED="The next model call could have cost more than a budget has left.",
+    TIMED_OUT="It took longer than allowed.",
+    INTERNAL="A fault of Regatta; the message has a correlation id.",
+)
+_describe(
+    TemplateKind,
+    "What a template makes.",
+    TEAM="A whole team: `instantiateTemplate`.",
+    TASK="One task of a team: `instantiateTaskTemplate`.",
+)
+_describe(
+    Visibility,
+    "Who has a template.",
+    BUILT_IN="Everybody: it ships with Regatta, and nobody changes it.",
+    TENANT="The tenant that made it.",
+)
+_describe(
+    ParameterType,
+    "What values a parameter takes.",
+    STRING="A text.",
+    NUMBER="A number.",
+    ENUM="One of its options.",
+    LIST="A list of texts; as an entry of a list it is spliced in, elsewhere its entries stand with commas between.",
+)
+_describe(
+    Goal,
+    "What a team is optimized for.",
+    called="OptimizationGoal",
+    PERFORMANCE="More of its executions are completed.",
+    COST="Its executions cost less.",
+    SPEED="Its executions take less time.",
+)
+_describe(
+    OptimizationKind,
+    "What an optimization proposes.",
+    CHEAPER_MODEL="A cheaper model for a role or a task whose work passes.",
+    BETTER_MODEL="A better model for a task that often fails.",
+    PARALLEL_BRANCHES="Tasks side by side that seem not to use each other's output.",
+    UNUSED_DELEGATION="No delegation for a role that never delegates.",
+    FAILING_GUARDRAIL="A better model for a task whose output does not pass its guardrail.",
+    MORE_ATTEMPTS="One more attempt at a task that fails for reasons that pass.",
+)
+_describe(
+    OptimizationStatus,
+    "Where an optimization stands.",
+    PROPOSED="It can be applied.",
+    APPLIED="The team was changed; it can be undone.",
+    UNDONE="The team was changed back. Final.",
+    SUPERSEDED="It was proposed anew since, or the team changed under it. Final.",
+)
+_describe(
+    Metric,
+    "What an effect is told in.",
+    called="OptimizationMetric",
+    COST="Dollars of a completed execution.",
+    SECONDS="Seconds of a completed execution, waiting for people not counted.",
+    SUCCESS_RATE="The share of executions that are completed, of those completed or failed.",
 )

@@ -21,6 +21,7 @@ from domain.model.role import DelegatesTo, Expertise, Rank
 from domain.model.routing import QualityPreference
 from domain.model.schedule import FireOutcome, ScheduleOverlap
 from domain.model.team import Oversight, Process, WhenBusy
+from domain.model.texts import camel
 from domain.model.tool import ToolKind
 from domain.model.webhook import MILESTONES, DeliveryStatus, tellable_events
 from domain.services.credentials import DEFAULT_HEADER
@@ -42,13 +43,8 @@ def given(
     found = {name: value for name, value in values.items() if value is not strawberry.UNSET and name not in without}
     for name, value in found.items():
         if value is None and name not in nullable:
-            raise Invalid.at("This may be left out, but it cannot be null.", *under, _camel(name))
+            raise Invalid.at("This may be left out, but it cannot be null.", *under, camel(name))
     return found
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 # ---------------------------------------------------------------- projects
@@ -130,6 +126,17 @@ class DelegationInput:
     task_kinds: list[str] = strawberry.field(description="For which task kinds; empty for any.", default_factory=list)
 
 
+def delegation_values(source: DelegationInput | None) -> dict[str, Any]:
+    """The fields of a role that the rule gives."""
+    if not source:
+        return {}
+    return {
+        "is_delegation_allowed": source.is_allowed,
+        "delegates_to": source.to,
+        "delegation_kinds": source.task_kinds,
+    }
+
+
 _ROUTED = "each task is routed, unless REGATTA_MODEL names one for all."
 
 
@@ -194,6 +201,22 @@ class ApprovalRuleInput:
     assignee: str | None = described("Who is asked; null for anybody.")
     timeout_seconds: float | None = described("How long is waited, up to 90 days; null for as long as it takes.")
     default: ApprovalDefault | None = described("What happens when nobody answers in time; REJECT by default.")
+
+
+_APPROVAL_NAMES = {
+    "is_required": "is_approval_required",
+    "assignee": "approval_assignee",
+    "timeout_seconds": "approval_timeout_seconds",
+    "default": "approval_default",
+}
+
+
+def approval_values(source: ApprovalRuleInput | None, *under: str) -> dict[str, Any]:
+    """The fields of a task that the rule gives; raises Invalid as `given`."""
+    if not source:
+        return {}
+    found = given(source, nullable=frozenset({"assignee", "timeout_seconds"}), under=(*under, "approval"))
+    return {_APPROVAL_NAMES[name]: value for name, value in found.items()}
 
 
 @strawberry.input(description="A new task of a team.")
@@ -829,7 +852,12 @@ _OPERATORS = {
 }
 
 
-_KINDS = {"project_id": "Project", "team_id": "Team", "execution_id": "Execution"}
+_KINDS = {
+    "project_id": "Project",
+    "team_id": "Team",
+    "execution_id": "Execution",
+    "batch_id": "GenerationBatch",
+}
 """What the ids in filters are ids of."""
 
 
@@ -845,7 +873,7 @@ def conditions_of(wanted: Any) -> tuple[Condition, ...]:
         elif isinstance(value, bool):
             found.append(Condition(item.name, Operator.EQ, value))
         elif isinstance(value, str):
-            identifier = uuid_of(_KINDS[item.name], value, "filter", _camel(item.name))
+            identifier = uuid_of(_KINDS[item.name], value, "filter", camel(item.name))
             found.append(Condition(item.name, Operator.EQ, identifier))
         elif value is not None:
             found.extend(_comparisons(item.name, value))

@@ -35,6 +35,7 @@ from domain.model.team import Team, TeamStatus
 from domain.model.tool import Tool
 from domain.model.webhook import Webhook, WebhookDelivery
 from domain.ports import ModelCatalogue, Reader
+from domain.ports.histories import Histories
 from resolvers.budget import Budget as OperationBudget
 from resolvers.budget import Lists
 
@@ -49,6 +50,7 @@ class Source:
     tenant_id: TenantId
     budget: OperationBudget
     catalogue: ModelCatalogue
+    histories: Histories
 
 
 class AccessPath(Hashable, Protocol):

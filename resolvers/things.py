@@ -10,8 +10,11 @@ from domain.errors import Invalid, NotFound
 from domain.model.page import MAX_PAGE_SIZE
 from resolvers import loaders
 from resolvers.context import Info
+from resolvers.generation_loaders import GenerationById
 from resolvers.loaders import AccessPath
 from resolvers.node_ids import parse_node_id
+from resolvers.optimization_loaders import OptimizationById
+from resolvers.template_loaders import TemplateById
 
 GlobalId = Annotated[strawberry.ID, strawberry.argument(description="A global id.")]
 GlobalIds = Annotated[list[strawberry.ID], strawberry.argument(description="Global ids, at most 100.")]
@@ -34,6 +37,9 @@ BY_KIND: dict[str, AccessPath] = {
     "Schedule": loaders.ScheduleById,
     "ScheduleFire": loaders.ScheduleFireById,
     "Approval": loaders.ApprovalById,
+    "Generation": GenerationById,
+    "Optimization": OptimizationById,
+    "Template": TemplateById,
 }
 
 

@@ -26,6 +26,7 @@ class ErrorCode(Enum):
     )
     CYCLE = strawberry.enum_value("CYCLE", description="Things would wait for, or supervise, each other.")
     ARCHIVED = strawberry.enum_value("ARCHIVED", description="It is archived.")
+    BUILT_IN = strawberry.enum_value("BUILT_IN", description="It ships with Regatta, and nobody changes it.")
     INVALID_TRANSITION = strawberry.enum_value("INVALID_TRANSITION", description="Not possible in its present state.")
     MISSING_INPUTS = strawberry.enum_value("MISSING_INPUTS", description="Placeholders have no value.")
     NO_ACTIVE_ROLE = strawberry.enum_value("NO_ACTIVE_ROLE", description="The team has no active role.")
@@ -34,6 +35,9 @@ class ErrorCode(Enum):
         "NOT_CHANGEABLE", description="Only what was not begun can be changed, while its execution is paused."
     )
     TEAM_BUSY = strawberry.enum_value("TEAM_BUSY", description="An execution of the team is under way.")
+    TEAM_CHANGED = strawberry.enum_value(
+        "TEAM_CHANGED", description="The team is not any more what the proposal was made for."
+    )
     TOO_MANY_TASKS = strawberry.enum_value(
         "TOO_MANY_TASKS", description="A role would be given more tasks than its maxTasks."
     )
@@ -51,8 +55,10 @@ CODES: dict[type[RegattaError], ErrorCode] = {
     errors.DependencyCycle: ErrorCode.CYCLE,
     errors.SupervisorCycle: ErrorCode.CYCLE,
     errors.Archived: ErrorCode.ARCHIVED,
+    errors.BuiltIn: ErrorCode.BUILT_IN,
     errors.InvalidTransition: ErrorCode.INVALID_TRANSITION,
     errors.TeamBusy: ErrorCode.TEAM_BUSY,
+    errors.TeamChanged: ErrorCode.TEAM_CHANGED,
     errors.AlreadyDecided: ErrorCode.ALREADY_DECIDED,
     errors.TaskNotChangeable: ErrorCode.NOT_CHANGEABLE,
     errors.Conflict: ErrorCode.CONFLICT,
@@ -177,7 +183,9 @@ class Conflict(UserError):
         errors.NameTaken,
         errors.IdempotencyConflict,
         errors.Archived,
+        errors.BuiltIn,
         errors.TeamBusy,
+        errors.TeamChanged,
         errors.AlreadyDecided,
         errors.TaskNotChangeable,
     )

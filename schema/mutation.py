@@ -4,18 +4,33 @@ from typing import Any
 
 import strawberry
 
-from resolvers import approvals, credentials, crews, editing, executions, models, schedules, webhooks
+from resolvers import (
+    approvals,
+    credentials,
+    crews,
+    editing,
+    executions,
+    generations,
+    models,
+    optimizations,
+    schedules,
+    templates,
+    webhooks,
+)
 from schema.payloads import mutation
 from schema.types.approval import Approval
 from schema.types.credential import Credential
 from schema.types.crew import Unrepresented
 from schema.types.execution import Execution, TaskExecution
+from schema.types.generation import BulkGenerationResult, Generation
 from schema.types.model import Model
+from schema.types.optimization import Optimization
 from schema.types.project import Project, Tenant
 from schema.types.role import Role
 from schema.types.schedule import Schedule, ScheduleFire
 from schema.types.task import Task
 from schema.types.team import Team
+from schema.types.template import Template, TemplateParameter
 from schema.types.tool import Tool
 from schema.types.webhook import Webhook, WebhookDelivery
 
@@ -324,4 +339,123 @@ class Mutation:
     )
     answer_question: Any = mutation(
         "AnswerQuestion", approvals.answer_question, "Answers a role, which then goes on.", approval=Approval
+    )
+    generate_team: Any = mutation(
+        "GenerateTeam",
+        generations.generate_team,
+        "Asks for a proposal of a team; follow it with `generationProgress`. Nothing is made before it is accepted.",
+        generation=Generation,
+    )
+    build_adaptive_team: Any = mutation(
+        "BuildAdaptiveTeam",
+        generations.build_adaptive_team,
+        "Asks for a proposal of a team of at most five roles, as experienced as it needs.",
+        generation=Generation,
+    )
+    bulk_generate_teams: Any = mutation(
+        "BulkGenerateTeams",
+        generations.bulk_generate_teams,
+        "Asks for a proposal for each of up to 50 objectives, ten at once; one that is refused, or fails, fails alone.",
+        unpack=generations.batch_of,
+        results=list[BulkGenerationResult],
+        batch_id=strawberry.ID,
+    )
+    cancel_generation: Any = mutation(
+        "CancelGeneration",
+        generations.cancel_generation,
+        "Stops a generation: a model call in flight is closed. One that is over is given as it is.",
+        generation=Generation,
+    )
+    accept_generation: Any = mutation(
+        "AcceptGeneration",
+        generations.accept_generation,
+        "Makes the team that was proposed, or changes the one that it is for, with edits; all of it or nothing.",
+        unpack=lambda done: {"generation": done.generation, "team": done.team},
+        generation=Generation,
+        team=Team,
+    )
+    reject_generation: Any = mutation(
+        "RejectGeneration", generations.reject_generation, "Turns a proposal down.", generation=Generation
+    )
+    optimize_team: Any = mutation(
+        "OptimizeTeam",
+        optimizations.optimize_team,
+        "Proposes changes to a team that its own history speaks for, in place of what was proposed for the same goal."
+        " Nothing is spent, and nothing is changed before it is applied; `message` says why nothing is proposed.",
+        unpack=optimizations.proposed,
+        team=Team,
+        optimizations=list[Optimization],
+        message=str,
+    )
+    apply_optimization: Any = mutation(
+        "ApplyOptimization",
+        optimizations.apply_optimization,
+        "Changes the team as it was proposed: all of it, or nothing where the team is not the same any more.",
+        unpack=optimizations.changed,
+        optimization=Optimization,
+        team=Team,
+    )
+    undo_optimization: Any = mutation(
+        "UndoOptimization",
+        optimizations.undo_optimization,
+        "Changes the team back: all of it, or nothing where somebody changed the same since.",
+        unpack=optimizations.changed,
+        optimization=Optimization,
+        team=Team,
+    )
+    rate_generation: Any = mutation(
+        "RateGeneration", generations.rate_generation, "Says how good a generation was.", generation=Generation
+    )
+    create_template: Any = mutation(
+        "CreateTemplate",
+        templates.create_template,
+        "Makes a template of your own, with its first version.",
+        template=Template,
+    )
+    update_template: Any = mutation(
+        "UpdateTemplate",
+        templates.update_template,
+        "Changes a template of your own; what it holds becomes a new version.",
+        template=Template,
+    )
+    archive_template: Any = mutation(
+        "ArchiveTemplate",
+        templates.archive_template,
+        "Takes a template of your own out of use; what was made of it stays.",
+        template=Template,
+    )
+    restore_template: Any = mutation(
+        "RestoreTemplate", templates.restore_template, "Takes an archived template back into use.", template=Template
+    )
+    duplicate_template: Any = mutation(
+        "DuplicateTemplate",
+        templates.duplicate_template,
+        "Makes a template of your own of the newest version of any; of a built-in one under the same name.",
+        template=Template,
+    )
+    import_template: Any = mutation(
+        "ImportTemplate",
+        templates.import_template,
+        "Makes a template of YAML; where you have one of the name, a new version of that.",
+        template=Template,
+    )
+    save_team_as_template: Any = mutation(
+        "SaveTeamAsTemplate",
+        templates.save_team_as_template,
+        "Makes a template of a team as it is, with parameters in place of values in its texts.",
+        unpack=templates.unpacked,
+        template=Template,
+        parameters=list[TemplateParameter],
+    )
+    instantiate_template: Any = mutation(
+        "InstantiateTemplate",
+        templates.instantiate_template,
+        "Makes a team of a template: all of it, or nothing.",
+        team=Team,
+    )
+    instantiate_task_template: Any = mutation(
+        "InstantiateTaskTemplate",
+        templates.instantiate_task_template,
+        "Makes a task of a template, behind those that the team has.",
+        task=Task,
     )

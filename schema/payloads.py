@@ -8,13 +8,14 @@ from strawberry.extensions import FieldExtension
 from strawberry.tools import create_type
 
 from domain.errors import RegattaError
+from domain.model.texts import camel
 from schema.errors import UserError, told
 
 
 def payload(name: str, **things: Any) -> type[Any]:
     """The payload type of a mutation: its things, null when it was refused, and the errors."""
     described: list[Any] = [
-        strawberry.field(name=_camel(key), graphql_type=kind, description="The result; null when it was refused.")
+        strawberry.field(name=camel(key), graphql_type=kind, description="The result; null when it was refused.")
         for key, kind in things.items()
     ]
     for key, item in zip(things, described, strict=True):
@@ -22,11 +23,6 @@ def payload(name: str, **things: Any) -> type[Any]:
     errors: Any = strawberry.field(graphql_type=list[UserError], description="Why it was refused; empty when not.")
     errors.python_name = "errors"
     return create_type(name, [*described, errors], description=f"The answer of `{_mutation_name(name)}`.")
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 def _mutation_name(name: str) -> str:

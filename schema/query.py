@@ -5,18 +5,23 @@ from typing import Any
 import strawberry
 
 from resolvers import approvals as inbox
-from resolvers import crews, things
+from resolvers import assessment as assessing
+from resolvers import crews, generations, things
 from resolvers import models as catalogue
 from resolvers import resources as capacity
+from resolvers import templates as library
 from schema.node import Node
 from schema.pagination import Connection
 from schema.types.approval import Approval
+from schema.types.assessment import Estimate, ObjectiveAnalysis, RoleMatch, Skill, Validation
 from schema.types.crew import CrewFiles
 from schema.types.execution import Execution
+from schema.types.generation import Generation, GenerationReport
 from schema.types.model import Model, RoutingPreview
 from schema.types.project import Project, Tenant
 from schema.types.resources import Resources
 from schema.types.team import Team
+from schema.types.template import ParameterProposal, Template
 
 
 def read(resolver: Any, description: str) -> Any:
@@ -54,3 +59,46 @@ class Query:
         inbox.approvals, "The inbox of all humans in the loop: what is, or was, asked, newest first."
     )
     approval: Approval | None = read(things.of_kind("Approval"), "The approval with this id; null for an unknown one.")
+    generation: Generation | None = read(
+        things.of_kind("Generation"), "The generation with this id; null for an unknown one."
+    )
+    generation_metrics: GenerationReport | None = read(
+        generations.generation_metrics, "How generations went, by model; null for an unknown project."
+    )
+    templates: Connection[Template] = read(
+        library.templates, "The templates by name: those that ship with Regatta, and the tenant's own ones."
+    )
+    template: Template | None = read(things.of_kind("Template"), "The template with this id; null for an unknown one.")
+    exported_template: str | None = read(
+        library.exported_template,
+        "A version of a template as YAML, which `importTemplate` reads; null for one that there is not.",
+    )
+    parameter_proposals: list[ParameterProposal] | None = read(
+        library.parameter_proposals,
+        "What could be a parameter if a template were made of the team, what occurs most first; null for an unknown"
+        " team. Found by rules: runs nothing, costs nothing.",
+    )
+    analyze_objective: ObjectiveAnalysis = read(
+        assessing.analyze_objective,
+        "What rules make of an objective: complexity, domain, skills, roles, process and near templates. At once; asks"
+        " no model, costs nothing.",
+    )
+    validate_team: Validation | None = read(
+        assessing.validate_team,
+        "What is found about a team, or about one that is not made yet, and what an execution would take; null for an"
+        " unknown team or project. Runs nothing, costs nothing. One operation has at most 1,000 roles and tasks judged,"
+        " here and by estimates, matches and analyses, each of which counts as 20 more; else it is `TOO_LARGE`.",
+    )
+    estimate_execution: Estimate | None = read(
+        assessing.estimate_execution,
+        "What an execution of a team would take, task by task; null for an unknown team. Runs nothing, costs nothing.",
+    )
+    skills: list[Skill] = read(
+        assessing.skills,
+        "The skill catalogue by name: what roles can do, and which titles, tools and tasks go with it.",
+    )
+    role_matches: list[RoleMatch] | None = read(
+        assessing.role_matches,
+        "How well each active role of a task's team fits the task, best first, with the reasons; null for an unknown"
+        " task.",
+    )

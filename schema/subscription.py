@@ -4,7 +4,8 @@ from typing import Any
 
 import strawberry
 
-from resolvers import approvals, executions
+from resolvers import approvals, executions, generations
+from schema.types.generation import Generation
 from schema.types.progress import ApprovalActivity, EventBatch, ExecutionProgress, ProjectActivity
 
 
@@ -30,4 +31,8 @@ class Subscription:
         approvals.approval_activity,
         "What humans are asked at once, the newest 1,000 at most, then whatever is asked or decided;"
         " 100 approvals per message at most.",
+    )
+    generation_progress: Generation = watch(
+        generations.generation_progress,
+        "A generation at once and on every change; ends once nobody works on it any more.",
     )

@@ -348,7 +348,7 @@ def _answer(request: ModelRequest, collected: Collected, prices: Prices) -> Mode
 
 async def _held(request: ModelRequest, answer: ModelAnswer) -> ModelAnswer:
     """The answer, if its text holds the schema that is asked for; a wish for tools need not."""
-    if request.output_schema is None or answer.tool_requests:
+    if request.output_schema is None or answer.tool_requests or not request.is_checked:
         return answer
     answer.text = bare(answer.text)
     try:

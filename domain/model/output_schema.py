@@ -7,6 +7,7 @@ keyword that the library works on in exponential time, and every step of a check
 import json
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -164,14 +165,28 @@ def problem_of(text: str, schema: dict[str, Any]) -> str | None:
 
 
 def _first_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
+    return next(iter(_problems(value, schema, most=1)), None)
+
+
+def problems_of(value: Any, schema: Mapping[str, Any], most: int) -> list[str]:
+    """What of a JSON value does not hold the schema, for the model to read: at most so many sentences."""
+    try:
+        return _problems(value, schema, most)
+    except Exception:  # noqa: BLE001 - as above
+        return [_UNCHECKED]
+
+
+def _problems(value: Any, schema: Mapping[str, Any], most: int) -> list[str]:
     if _forbidden(_places(schema)):
-        return _UNCHECKED
+        return [_UNCHECKED]
     # With its dialect the library would take its own validator whenever a reference leads to the top.
     plain = {key: item for key, item in schema.items() if key != "$schema"}
     with _Meter():
-        error = next(_Validator(plain, registry=_OFFLINE).iter_errors(_briefly_shown(value)), None)
-    if error is None:
-        return None
+        errors = islice(_Validator(plain, registry=_OFFLINE).iter_errors(_briefly_shown(value)), most)
+        return [_sentence(error) for error in errors]
+
+
+def _sentence(error: ValidationError) -> str:
     place = "/".join(map(str, error.absolute_path)) or "the whole value"
     sentence = f"At {place}: {error.message}"[:SHOWN]
     return "".join(character if character.isprintable() else "\ufffd" for character in sentence)

@@ -20,6 +20,7 @@ import structlog
 
 from domain.errors import Unavailable
 from domain.model.money import CURRENCY
+from domain.model.texts import camel
 from domain.model.webhook import DeliveryStatus, Webhook, WebhookDelivery
 from domain.ports import Answered, Deliveries, Outgoing, Vault, WebhookClient
 
@@ -209,14 +210,9 @@ def _shown(values: Mapping[str, Any], global_id: GlobalIds) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in values.items():
         if name in _KINDS and value is not None:
-            shown[_camel(name)] = global_id(_KINDS[name], UUID(value))
+            shown[camel(name)] = global_id(_KINDS[name], UUID(value))
         elif name.endswith(_AMOUNT):
-            shown[_camel(name.removesuffix(_AMOUNT))] = {"amount": format(Decimal(value), "f"), "currency": CURRENCY}
+            shown[camel(name.removesuffix(_AMOUNT))] = {"amount": format(Decimal(value), "f"), "currency": CURRENCY}
         else:
-            shown[_camel(name)] = _shown(value, global_id) if isinstance(value, dict) else value
+            shown[camel(name)] = _shown(value, global_id) if isinstance(value, dict) else value
     return shown
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)

@@ -20,10 +20,11 @@ from domain.model.role import Role, check_supervisors
 from domain.model.schedule import Schedule
 from domain.model.task import Task, check_dependencies
 from domain.model.team import Team
+from domain.model.template import Template
 from domain.model.tool import Tool
 from domain.ports import Repository, UnitOfWork, UnitsOfWork
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template)
 
 MAX_PARTS = 100
 """The most roles, and the most tasks, that a team may have: these lists are not paged."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -43,5 +44,10 @@ class Once:
     def _fingerprint(self) -> str:
         if isinstance(self.asked, str):
             return self.asked
-        text = json.dumps(self.asked, sort_keys=True, default=str)
+        text = json.dumps(self.asked, sort_keys=True, default=_told)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(value: Any) -> str:
+    """What JSON has no word for, as text; amounts are the same however they are written, 50 and 50.0."""
+    return str(value.normalize() if isinstance(value, Decimal) else value)

@@ -71,7 +71,7 @@ class Snapshots:
             return await self._progress(tenant_id, execution_id)
 
         last: object = None
-        with self._joined((tenant_id, execution_id), execution_topic(execution_id), read) as shared:
+        with self.joined((tenant_id, execution_id), execution_topic(execution_id), read) as shared:
             version = 0
             while True:
                 version, progress = await shared.newer(version)
@@ -93,7 +93,7 @@ class Snapshots:
         async def read() -> Activity:
             return await self._reader.activity(tenant_id, project_id, utc_now() - RECENT, ACTIVITY_LIMIT)
 
-        with self._joined((tenant_id, project_id), project_topic(project_id), read) as shared:
+        with self.joined((tenant_id, project_id), project_topic(project_id), read) as shared:
             version, rows = await shared.newer(0)
             known = _sequences(rows)
             under_way = [execution for execution, _ in rows if not execution.is_final]
@@ -120,7 +120,7 @@ class Snapshots:
         async def read() -> Sequence[Approval]:
             return await self._reader.approval_activity(tenant_id, utc_now() - RECENT, ACTIVITY_LIMIT)
 
-        with self._joined((tenant_id, "approvals"), approvals_topic(tenant_id), read) as shared:
+        with self.joined((tenant_id, "approvals"), approvals_topic(tenant_id), read) as shared:
             version, rows = await shared.newer(0)
             known = {approval.id: approval.status for approval in rows}
             is_open = [approval for approval in rows if approval.is_open and is_wanted(approval)]
@@ -157,7 +157,7 @@ class Snapshots:
         return progress_of(execution, tasks, usage, utc_now())
 
     @contextmanager
-    def _joined(self, key: Hashable, topic: str, read: Callable[[], Awaitable[T]]) -> "Iterator[_Shared[T]]":
+    def joined(self, key: Hashable, topic: str, read: Callable[[], Awaitable[T]]) -> "Iterator[_Shared[T]]":
         """What is shared by all who follow the same; it ends with the last of them."""
         if key not in self._shared:
             self._shared[key] = _Shared(self._hints, topic, read, self._patience_seconds, self._interval_seconds)

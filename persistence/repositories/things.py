@@ -15,12 +15,13 @@ from domain.model.role import Role
 from domain.model.schedule import Schedule
 from domain.model.task import Task
 from domain.model.team import Team
+from domain.model.template import Template
 from domain.model.tool import Tool
 from persistence.errors import translated
 from persistence.mapping import builder_of, columns_of, values_of
 from persistence.tables import TABLES
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template)
 
 
 class Things(Generic[Thing]):

@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from schema.types.credential import Credential
     from schema.types.events import ExecutionEvent
     from schema.types.execution import Execution, TaskExecution
+    from schema.types.generation import Generation
     from schema.types.model import Model
+    from schema.types.optimization import Optimization
     from schema.types.project import Project, Tenant
     from schema.types.role import Role
     from schema.types.schedule import Schedule, ScheduleFire
     from schema.types.task import Task
     from schema.types.team import Team
+    from schema.types.template import TeamOrigin, Template
     from schema.types.tool import Tool
     from schema.types.webhook import Webhook
 
@@ -33,3 +36,7 @@ ScheduleFireType = Annotated["ScheduleFire", strawberry.lazy("schema.types.sched
 TaskExecutionType = Annotated["TaskExecution", strawberry.lazy("schema.types.execution")]
 ExecutionEventType = Annotated["ExecutionEvent", strawberry.lazy("schema.types.events")]
 ApprovalType = Annotated["Approval", strawberry.lazy("schema.types.approval")]
+GenerationType = Annotated["Generation", strawberry.lazy("schema.types.generation")]
+TemplateType = Annotated["Template", strawberry.lazy("schema.types.template")]
+TeamOriginType = Annotated["TeamOrigin", strawberry.lazy("schema.types.template")]
+OptimizationType = Annotated["Optimization", strawberry.lazy("schema.types.optimization")]

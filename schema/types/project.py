@@ -7,10 +7,23 @@ import strawberry
 from domain.model import project as domain
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
+from resolvers.generation_inputs import GenerationFilter, GenerationOrder
+from resolvers.generation_loaders import GenerationsByProject, GenerationsByTenant
 from resolvers.inputs import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
+from resolvers.template_inputs import ORDER_TEXT, TemplateFilter, TemplateOrder
+from resolvers.template_loaders import TemplatesByTenant
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import CredentialType, ExecutionType, ModelType, TeamType, ToolType, WebhookType
+from schema.types.lazy import (
+    CredentialType,
+    ExecutionType,
+    GenerationType,
+    ModelType,
+    TeamType,
+    TemplateType,
+    ToolType,
+    WebhookType,
+)
 from schema.types.record import Record
 from schema.types.values import Budget, Usage
 
@@ -51,6 +64,12 @@ class Project(Record, Node):
         order_type=Order,
         hides_archived=True,
     )
+    generations: Connection[GenerationType] = paged_by(
+        GenerationsByProject,
+        "The proposals of teams that were asked for in it, newest first.",
+        filter_type=GenerationFilter,
+        order_type=GenerationOrder,
+    )
     budget: Budget = loaded_by(loaders.BudgetOfProject, "Its budget of this calendar month (UTC).")
     usage: Usage = usage_by(loaders.UsageOfProject, "What the model calls of its teams took.")
     tenant: "Tenant" = loaded_by(loaders.TenantById, "The tenant it belongs to.", key="tenant_id")
@@ -90,10 +109,26 @@ class Tenant(Node):
         filter_type=ExecutionFilter,
         order_type=ExecutionOrder,
     )
+    generations: Connection[GenerationType] = paged_by(
+        GenerationsByTenant,
+        "The proposals of teams that were asked for in all its projects, newest first.",
+        filter_type=GenerationFilter,
+        order_type=GenerationOrder,
+    )
     models: Connection[ModelType] = paged_by(
         loaders.ModelsByTenant,
         "Its model catalogue by name: what ships with Regatta, and its own entries.",
         filter_type=ModelFilter,
+    )
+    templates: Connection[TemplateType] = paged_by(
+        TemplatesByTenant,
+        "The templates by name: those that ship with Regatta, and its own ones; archived ones only by filter.",
+        filter_type=TemplateFilter,
+        order_type=TemplateOrder,
+        hides_archived=True,
+        order_by="name",
+        descending=False,
+        order_text=ORDER_TEXT,
     )
     credentials: list[CredentialType] = loaded_by(
         loaders.CredentialsByTenant, "Its secrets for providers, models and tools, at most 1000; never what they are."

@@ -8,7 +8,8 @@ from resolvers.edges import computed
 from schema.node import Node
 
 
-def _creator(thing: object) -> str | None:
+def creator(thing: object) -> str | None:
+    """Who made the thing, as the graph shows it."""
     by = getattr(thing, "created_by", None)
     return None if by is None else str(by)
 
@@ -19,4 +20,4 @@ class Record(Node):
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it was changed last.")
     archived_at: datetime | None = strawberry.field(description="When it was archived; null while it is in use.")
-    created_by: str | None = computed(_creator, "Who made it; null until there are principals.")
+    created_by: str | None = computed(creator, "Who made it; null until there are principals.")

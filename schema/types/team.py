@@ -9,9 +9,20 @@ from domain.model.team import Oversight, Process, TeamStatus, WhenBusy
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
 from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter, Order, ThingFilter
+from resolvers.optimization_inputs import OptimizationFilter
+from resolvers.optimization_loaders import OptimizationsByTeam
+from resolvers.template_loaders import OriginByTeam
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import ExecutionType, ProjectType, RoleType, ScheduleType, TaskType
+from schema.types.lazy import (
+    ExecutionType,
+    OptimizationType,
+    ProjectType,
+    RoleType,
+    ScheduleType,
+    TaskType,
+    TeamOriginType,
+)
 from schema.types.ledger import LedgerEntry
 from schema.types.record import Record
 from schema.types.values import Budget, Usage
@@ -40,6 +51,7 @@ class Team(Record, Node):
     manager: RoleType | None = loaded_by(loaders.RoleById, "The role that leads it.", key="manager_id")
     roles: list[RoleType] = loaded_by(loaders.RolesByTeam, "Its roles, at most 100, by position.")
     tasks: list[TaskType] = loaded_by(loaders.TasksByTeam, "Its tasks, at most 100, by position.")
+    origin: TeamOriginType | None = loaded_by(OriginByTeam, "What it was made of; null where somebody made it by hand.")
     status: TeamStatus = loaded_by(
         loaders.ActivityByTeam, "Whether an execution of it is under way.", attribute="status"
     )
@@ -66,4 +78,9 @@ class Team(Record, Node):
         "Its executions, newest first.",
         filter_type=ExecutionFilter,
         order_type=ExecutionOrder,
+    )
+    optimizations: Connection[OptimizationType] = paged_by(
+        OptimizationsByTeam,
+        "What was proposed for it by its own history, what was applied, and what that came to; newest first.",
+        filter_type=OptimizationFilter,
     )

@@ -19,14 +19,20 @@ from strawberry.types.field import StrawberryField
 from domain import events
 from domain.errors import AnswerAwaited, NotRecorded, Paused, RegattaError, RunFailed
 from domain.model import (
+    analysis,
     approval,
+    blueprint,
     budget,
     credential,
+    difference,
+    estimate,
     execution,
     failure,
+    generation,
     ledger,
     model,
     money,
+    optimization,
     page,
     progress,
     project,
@@ -36,13 +42,19 @@ from domain.model import (
     role,
     routing,
     schedule,
+    skill,
+    span,
     task,
     team,
+    template,
     tool,
+    validation,
     webhook,
 )
 from domain.model.crew_files import CrewFiles, Unrepresented
+from domain.model.parameter_finding import ParameterProposal
 from domain.services.feed import Batch
+from domain.services.generations import BulkResult
 from domain.services.routing_preview import RoutingPreview
 from resolvers.approvals import ApprovalActivity
 from resolvers.edges import EDGE, Asked, Loaded, Paged
@@ -55,6 +67,7 @@ from resolvers.loaders import (
     ModelAvailability,
     TeamActivity,
 )
+from resolvers.template_loaders import ContentByVersion
 from schema.errors import CODES, USER_ERRORS, Told
 from schema.schema import SNAPSHOT, build, sdl
 
@@ -104,10 +117,42 @@ SOURCES: dict[str, type[Any]] = {
             money.Money,
             progress.ExecutionProgress,
             progress.RoleProgress,
+            blueprint.Blueprint,
+            blueprint.RoleBlueprint,
+            blueprint.TaskBlueprint,
+            blueprint.ToolBlueprint,
+            difference.Difference,
             CrewFiles,
             Unrepresented,
             ProjectActivity,
             ApprovalActivity,
+            template.Template,
+            template.VersionAnalytics,
+            template.TeamOrigin,
+            ParameterProposal,
+            generation.Generation,
+            generation.GenerationFailure,
+            generation.TemplateSource,
+            generation.GenerationTiming,
+            generation.GenerationMetrics,
+            generation.GenerationReport,
+            optimization.Optimization,
+            optimization.MeasuredEffect,
+            optimization.ExpectedEffect,
+            analysis.ObjectiveAnalysis,
+            analysis.TemplateMatch,
+            estimate.Estimate,
+            estimate.TaskEstimate,
+            estimate.SuccessEstimate,
+            validation.Validation,
+            validation.Finding,
+            skill.Skill,
+            skill.SkillOutcome,
+            skill.SkillMatch,
+            skill.RoleMatch,
+            skill.Match,
+            skill.Reason,
+            span.MoneySpan,
         )
     },
     **events.EVENT_TYPES,
@@ -120,6 +165,15 @@ SOURCES: dict[str, type[Any]] = {
         Told,
     ),
     "PageInfo": page.Page,
+    "IntSpan": span.Span,
+    "FloatSpan": span.Span,
+    "TemplateAnalytics": template.AnalyticsReport,
+    "TemplateVersion": template.VersionRecord,
+    "TemplateParameter": template.Parameter,
+    "GenerationConstraints": generation.Constraints,
+    "BulkGenerationResult": BulkResult,
+    "OptimizationEvidence": optimization.Evidence,
+    "OptimizationChange": optimization.FieldChange,
 }
 """The class whose instances stand behind each type."""
 
@@ -223,6 +277,7 @@ def test_what_a_path_finds_has_the_attributes_that_fields_name() -> None:
         ActivityByTeam: TeamActivity,
         AvailabilityByModel: ModelAvailability,
         CancelOutcomeByExecution: CancelOutcome,
+        ContentByVersion: template.TemplateContent,
     }
     assert named == {(path, name) for path, found in sources.items() for name in found.__dataclass_fields__}
 

@@ -181,3 +181,16 @@ def test_a_shipped_tab_holds_one_named_operation(name: str) -> None:
     assert isinstance(operation, graphql.OperationDefinitionNode)
     assert operation.name is not None
     assert operation.name.value == name.capitalize()
+
+
+@pytest.mark.parametrize("name", ["templates", "generations", "assessment", "optimizations"])
+def test_a_shipped_tab_of_an_area_holds_named_operations_whose_variables_go_together(name: str) -> None:
+    operations = graphql.parse(shipped_tab(name).query).definitions
+
+    declared: dict[str, str] = {}
+    for operation in operations:
+        assert isinstance(operation, graphql.OperationDefinitionNode)
+        assert operation.name is not None
+        for variable in operation.variable_definitions or ():
+            kind = graphql.print_ast(variable.type)
+            assert declared.setdefault(variable.variable.name.value, kind) == kind

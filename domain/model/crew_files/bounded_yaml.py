@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeAlias, cast
 
 import yaml
@@ -24,6 +25,18 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is read: bytes of UTF-8, levels, and values with their keys."""
+
+    bytes: int = MAX_BYTES
+    depth: int = MAX_DEPTH
+    values: int = MAX_VALUES
+
+
+USUAL = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Scalar:
     """The text of a value, and the type that YAML 1.1 gives it: str, int, bool, null or another."""
 
@@ -34,15 +47,15 @@ class Scalar:
 Node: TypeAlias = Scalar | list["Node"] | dict[str, "Node"]
 
 
-def read(text: str) -> Node:
+def read(text: str, limits: Limits = USUAL) -> Node:
     """The only document of the text; a null scalar when it has none.
 
     Raises:
         Refused: this is no YAML, or more than the limits allow, or uses aliases or tags.
     """
-    _check_size(text)
+    _check_size(text, limits)
     try:
-        return _Builder(yaml.parse(text, Loader=_LOADER)).document()
+        return _Builder(yaml.parse(text, Loader=_LOADER), limits).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Refused(f"Line {mark.line + 1 if mark else 1}: {error.problem or error.context}.") from error
@@ -50,20 +63,21 @@ def read(text: str) -> Node:
         raise Refused("This is no YAML: it has characters that are not allowed.") from error
 
 
-def _check_size(text: str) -> None:
+def _check_size(text: str, limits: Limits) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise Refused(f"Line {text.count(chr(10), 0, error.start) + 1}: this is no valid Unicode.") from error
-    if size > MAX_BYTES:
-        raise Refused(f"At most {MAX_BYTES} bytes.")
+    if size > limits.bytes:
+        raise Refused(f"At most {limits.bytes} bytes.")
 
 
 class _Builder:
     """Makes values of parser events, so that what is refused is refused before it costs anything."""
 
-    def __init__(self, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, events: Iterator[yaml.Event], limits: Limits) -> None:
         self.events = events
+        self.limits = limits
         self.values = 0
 
     def document(self) -> Node:
@@ -89,10 +103,10 @@ class _Builder:
         self.values += 1
         if isinstance(event, yaml.AliasEvent):
             raise _at_line(event, "aliases are not supported, write the value out")
-        if depth > MAX_DEPTH:
-            raise _at_line(event, f"values are nested deeper than {MAX_DEPTH} levels")
-        if self.values > MAX_VALUES:
-            raise _at_line(event, f"more than {MAX_VALUES} values")
+        if depth > self.limits.depth:
+            raise _at_line(event, f"values are nested deeper than {self.limits.depth} levels")
+        if self.values > self.limits.values:
+            raise _at_line(event, f"more than {self.limits.values} values")
         if getattr(event, "tag", None) not in {None, "!", f"{_TYPE_PREFIX}str"}:
             raise _at_line(event, "tags are not supported")
 
@@ -157,7 +171,14 @@ def _style(text: str) -> str | None:
     return ">" if len(text) > SHOWN and is_block and "  " not in text else None
 
 
+def _represent_number(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
+    """In plain digits, as people write it: what reads this takes no exponents."""
+    digits = format(Decimal(repr(number)), "f")
+    return dumper.represent_scalar(f"{_TYPE_PREFIX}float", digits if "." in digits else f"{digits}.0")
+
+
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_number)
 
 
 def write(entries: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ Ids = Mapping[str, str]
 
 TASK = {"name": "Other", "description": "Do.", "expectedOutput": "Done."}
 WORDS = {"TaskExecution": "task execution", "TeamRevision": "team revision", "ScheduleFire": "schedule fire"}
+WORDS |= {"WebhookDelivery": "webhook delivery"}
 YAML = {"agentsYaml": "a: {role: r, goal: g, backstory: b}", "tasksYaml": ""}
 
 
@@ -21,8 +22,11 @@ def _positions(own: Ids) -> dict[str, tuple[str, list[str], Callable[[str], dict
         found[f"update{kind}"] = (kind, ["id"], lambda it: {"id": it, "version": 1, "description": "x"})
         for action in ("duplicate", "archive", "restore"):
             found[f"{action}{kind}"] = (kind, ["id"], lambda it: {"id": it})
-    for action in ("archiveModel", "restoreModel"):
-        found[action] = ("Model", ["id"], lambda it: {"id": it})
+    for kind in ("Model", "Schedule", "Webhook"):
+        for action in ("archive", "restore"):
+            found[f"{action}{kind}"] = (kind, ["id"], lambda it: {"id": it})
+    for action in ("pauseSchedule", "resumeSchedule", "triggerSchedule", "rotateWebhookSecret", "testWebhook"):
+        found[action] = ("Webhook" if "Webhook" in action else "Schedule", ["id"], lambda it: {"id": it})
     return found | {
         "updateModel": ("Model", ["id"], lambda it: {"id": it, "version": 1, "isEnabled": False}),
         "createTeam": ("Project", ["projectId"], lambda it: {"projectId": it, "name": "Other"}),
@@ -53,6 +57,43 @@ def _positions(own: Ids) -> dict[str, tuple[str, list[str], Callable[[str], dict
         "approveTask": ("Approval", ["approvalId"], lambda it: {"approvalId": it}),
         "rejectTask": ("Approval", ["approvalId"], lambda it: {"approvalId": it}),
         "answerQuestion": ("Approval", ["approvalId"], lambda it: {"approvalId": it, "answer": "x"}),
+        "generateTeam": ("Team", ["teamId"], lambda it: {"teamId": it, "objective": "x"}),
+        "bulkGenerateTeams": ("Project", ["projectId"], lambda it: {"projectId": it, "objectives": ["x"]}),
+        "buildAdaptiveTeam": ("Project", ["projectId"], lambda it: {"projectId": it, "objective": "x"}),
+        "cancelGeneration": ("Generation", ["generationId"], lambda it: {"generationId": it}),
+        "acceptGeneration": ("Generation", ["generationId"], lambda it: {"generationId": it}),
+        "rejectGeneration": ("Generation", ["generationId"], lambda it: {"generationId": it}),
+        "rateGeneration": ("Generation", ["generationId"], lambda it: {"generationId": it, "rating": 3}),
+        "archiveTemplate": ("Template", ["id"], lambda it: {"id": it}),
+        "restoreTemplate": ("Template", ["id"], lambda it: {"id": it}),
+        "updateTemplate": ("Template", ["id"], lambda it: {"id": it, "version": 1, "description": "x"}),
+        "duplicateTemplate": ("Template", ["id"], lambda it: {"id": it}),
+        "saveTeamAsTemplate": ("Team", ["teamId"], lambda it: {"teamId": it, "name": "Other"}),
+        "instantiateTemplate": ("Template", ["templateId"], lambda it: {"templateId": it, "projectId": own["Project"]}),
+        "instantiateTaskTemplate": ("Template", ["templateId"], lambda it: {"templateId": it, "teamId": team}),
+        "instantiateTaskTemplate team": (
+            "Team",
+            ["teamId"],
+            lambda it: {"templateId": own["Template"], "teamId": it},
+        ),
+        "instantiateTaskTemplate role": (
+            "Role",
+            ["roleId"],
+            lambda it: {"templateId": own["Template"], "teamId": team, "name": "New", "roleId": it},
+        ),
+        "instantiateTaskTemplate waiting": (
+            "Task",
+            ["dependsOn", "0"],
+            lambda it: {"templateId": own["Template"], "teamId": team, "name": "New", "dependsOn": [it]},
+        ),
+        "createSchedule": ("Team", ["teamId"], lambda it: {"teamId": it, "name": "Other", "cron": "0 3 * * *"}),
+        "updateSchedule": ("Schedule", ["id"], lambda it: {"id": it, "version": 1, "name": "Other"}),
+        "updateWebhook": ("Webhook", ["id"], lambda it: {"id": it, "version": 1, "name": "Other"}),
+        "redeliverWebhook": ("WebhookDelivery", ["deliveryId"], lambda it: {"deliveryId": it}),
+        "removeCredential": ("Credential", ["id"], lambda it: {"id": it}),
+        "optimizeTeam": ("Team", ["teamId"], lambda it: {"teamId": it, "goal": "COST"}),
+        "applyOptimization": ("Optimization", ["id"], lambda it: {"id": it}),
+        "undoOptimization": ("Optimization", ["id"], lambda it: {"id": it}),
         "updateTeam manager": ("Role", ["managerId"], lambda it: {"id": team, "version": 1, "managerId": it}),
         "createRole supervisor": (
             "Role",
@@ -120,6 +161,8 @@ async def test_ids_of_another_kind_are_not_found_anywhere(graph: Graph) -> None:
     own = await one_of_each(graph)
     other = {"Project": "Team", "Team": "Project", "Role": "Task", "Task": "Role", "Tool": "Role", "Execution": "Team"}
     other |= {"Model": "Tool", "TaskExecution": "Execution", "Approval": "TaskExecution"}
+    other |= {"Generation": "Execution", "Template": "Team", "Optimization": "Generation", "Schedule": "ScheduleFire"}
+    other |= {"Webhook": "WebhookDelivery", "WebhookDelivery": "Webhook", "Credential": "LedgerEntry"}
 
     assert await _answers(graph, own, lambda kind: own[other[kind]]) == _not_found(own)
 
@@ -138,7 +181,8 @@ async def test_parts_of_another_team_cannot_be_referred_to(graph: Graph) -> None
 
     told = {}
     async with nothing_written(graph):
-        for position in [position for position in positions if " " in position]:
+        # A place of a part: behind a blank. A template may be used in any team.
+        for position in [position for position in positions if " " in position and positions[position][0] != "Team"]:
             kind, path, values = positions[position]
             payload = await graph.mutate(position.split()[0], "__typename", **values(other[kind]))
             told[position] = [(error["code"], error["path"] == ["input", *path]) for error in payload["errors"]]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from resolvers.things import BY_KIND
 from tests.support.graphql import Graph
 from tests.support.things import KINDS, MALFORMED, one_of_each, strangers_things, unknown
 
@@ -9,8 +10,13 @@ NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
 
 
+def test_every_kind_that_has_a_global_id_is_among_the_things() -> None:
+    assert {*KINDS, "Tenant"} == set(BY_KIND)
+
+
 async def test_every_kind_is_found_by_its_id_alone_and_among_others(graph: Graph) -> None:
     things = await one_of_each(graph)
+    assert set(things) == set(KINDS)
     tenant = (await graph.query("{ tenant { id } }"))["tenant"]["id"]
     things["Tenant"] = tenant
 

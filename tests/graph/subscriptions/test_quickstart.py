@@ -10,6 +10,7 @@ from graphql import OperationDefinitionNode, parse
 
 from domain.model.approval import ApprovalKind
 from persistence.engine import Database
+from tests.support.generations import composer
 from tests.support.graphql import Graph
 from tests.support.live import PlayedWorker, Socket
 
@@ -102,6 +103,20 @@ async def test_the_operations_of_the_quickstart_are_accepted_in_their_order(live
     changed = await newcomer.does("Change")
     assert changed["changed"]["taskExecution"]["description"] == "Write a poem about tides."
     assert changed["resumed"]["execution"]["status"] == "RUNNING"
+
+    [template] = (await newcomer.does("Templates"))["tenant"]["templates"]["nodes"]
+    newcomer.ids["TEMPLATE_ID"] = template["id"]
+    reporters = (await newcomer.does("Instantiate"))["reporters"]["team"]
+    assert (reporters["name"], len(reporters["roles"]) > 1) == ("Reporters", True)
+
+    await newcomer.does("Generate")
+    newcomer.ids["GENERATION_ID"] = newcomer.ids["GENERATED_ID"]
+    await (await composer(live, database)).proposes()
+    async with Socket.to(live) as socket:
+        proposed = await anext(socket.results(newcomer.next("Composing")))
+    assert proposed["data"]["generationProgress"]["proposal"]["name"] == "Press office"
+    accepted = (await newcomer.does("Accept"))["accepted"]["team"]
+    assert [role["title"] for role in accepted["roles"]] == ["Writer", "Editor", "Critic"]
     assert newcomer.is_done()
 
 
