@@ -61,9 +61,9 @@ _TEAM: Final = "{ tenant { projects { nodes { teams { nodes { id roles { id } ta
 
 
 @contextlib.contextmanager
-def model_server() -> Iterator[str]:
-    """The scripted model server in a process of its own, answering at once; its URL."""
-    command = [sys.executable, "-m", "tests.support.model_server", "--latency", "0", "--content", ANSWER]
+def model_server(latency: float = 0.0, content: str = ANSWER) -> Iterator[str]:
+    """The scripted model server in a process of its own, answering after so many seconds; its URL."""
+    command = [sys.executable, "-m", "tests.support.model_server", "--latency", str(latency), "--content", content]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:  # noqa: S603 - ours
         assert process.stdout is not None
         try:
