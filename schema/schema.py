@@ -1,6 +1,7 @@
 """The schema, built once, and its text."""
 
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from strawberry.schema.config import StrawberryConfig
@@ -20,8 +21,9 @@ from schema.types.tool import Tool
 SNAPSHOT = Path(__file__).parent / "schema.graphql"
 
 
+@cache
 def build() -> Engine:
-    """The schema with all types that are reached only through interfaces."""
+    """The schema with all types that are reached only through interfaces: one for the process, it keeps no state."""
     return Engine(
         query=Query,
         mutation=Mutation,

@@ -366,7 +366,7 @@ async def test_the_same_fields_again_and_again_are_refused_before_they_are_compa
 
 
 async def test_refused_documents_are_not_remembered_and_their_errors_show_the_place(graph: Graph) -> None:
-    made = build()
+    made = build.__wrapped__()  # one that remembers nothing yet
 
     async def run(query: str) -> Any:
         return await made.execute(query, context_value=graph.container.context(remembers=True))
