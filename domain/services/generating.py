@@ -45,6 +45,11 @@ class GenerateTeams:
         """How many generations are being worked on."""
         return len(self._owned)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on, and all that was spent is booked: a place is free before that."""
+        return not self._tasks
+
     async def tend(self) -> None:
         """Keep what is ours, stop what is not wanted any more, and take what waits. Raises Unavailable."""
         await self._renew()

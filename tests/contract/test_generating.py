@@ -121,7 +121,7 @@ class Studio:
 
     async def _quiet(self) -> None:
         async with asyncio.timeout(SOON):
-            while any(duty.active for duty in self.duties):  # noqa: ASYNC110 - a duty tells nobody
+            while not all(duty.is_idle for duty in self.duties):  # noqa: ASYNC110 - a duty tells nobody
                 await asyncio.sleep(0.01)
 
     async def generated(self, *replies: Reply, **values: Any) -> Generation:
