@@ -1,8 +1,7 @@
 """What became of executions, summed up by the database: a fixed number of statements, whatever there is to sum."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -25,12 +24,10 @@ from domain.model.skill import SkillOutcome
 from domain.model.team import Process
 from domain.ports.histories import Histories, PresentHistories
 from persistence.errors import reachable
+from persistence.moments import Connection, at_one_moment
 
 if TYPE_CHECKING:
     import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    _Connection = PoolConnectionProxy[asyncpg.Record]
 
 MOST_EXECUTIONS: Final = 1_000
 """So many of a team are looked at, the newest."""
@@ -145,7 +142,6 @@ _EVENTS: Final = """
         AND (event.type = 'WorkDelegated' OR NOT $4::boolean OR done.created_at >= task.updated_at)
     GROUP BY event.type, done.task_id, event.role_id
 """
-_NEVER_GENERIC: Final = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
 _TIERS: Final = "SELECT name, tier FROM model WHERE tenant_id = $1 AND name = ANY($2::text[]) AND archived_at IS NULL"
 
 _SIMILAR: Final = f"""
@@ -233,22 +229,12 @@ class SqlHistories:
     async def of_team(
         self, tenant_id: TenantId, team_id: TeamId, since: datetime | None = None, until: datetime | None = None
     ) -> TeamHistory:
-        async with self._at_one_moment() as connection:
+        async with at_one_moment(self.pool) as connection:
             return await _history(connection, tenant_id, team_id, since, until, is_present=False)
 
     async def of_present_team(self, tenant_id: TenantId, team_id: TeamId, since: datetime | None = None) -> TeamHistory:
-        async with self._at_one_moment() as connection:
+        async with at_one_moment(self.pool) as connection:
             return await _history(connection, tenant_id, team_id, since, None, is_present=True)
-
-    @asynccontextmanager
-    async def _at_one_moment(self) -> "AsyncIterator[_Connection]":
-        with reachable():
-            async with (
-                self.pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                await connection.execute(_NEVER_GENERIC)
-                yield connection
 
     async def of_similar(
         self, tenant_id: TenantId, skills: Sequence[str], without: TeamId | None = None
@@ -269,7 +255,7 @@ class SqlHistories:
 
 
 async def _history(
-    connection: "_Connection",
+    connection: Connection,
     tenant_id: TenantId,
     team_id: TeamId,
     since: datetime | None,
@@ -295,7 +281,7 @@ async def _history(
     )
 
 
-async def _told(connection: "_Connection", looked: _Looked) -> _Told:
+async def _told(connection: Connection, looked: _Looked) -> _Told:
     rows = await connection.fetch(_EVENTS, looked.tenant_id, looked.ids, looked.first, looked.is_present)
     refused, delegated = Counter[UUID](), Counter[UUID]()
     for row in rows:
@@ -306,7 +292,7 @@ async def _told(connection: "_Connection", looked: _Looked) -> _Told:
     return _Told(refused, delegated)
 
 
-async def _tiers(connection: "_Connection", tenant_id: TenantId, names: Iterable[str]) -> Mapping[str, Tier]:
+async def _tiers(connection: Connection, tenant_id: TenantId, names: Iterable[str]) -> Mapping[str, Tier]:
     """The tier of each of the models that the catalogue has; the tenant's own entries before those that ship."""
     wanted = sorted(names)
     own = {row["name"]: Tier(row["tier"]) for row in await connection.fetch(_TIERS, tenant_id, wanted)}

@@ -1,0 +1,102 @@
+"""Roll-ups: what ended since is added to sums by hour and day, in one statement, so that nothing counts twice.
+
+A row of `metric_pending` is written by a trigger in the transaction in which something ends; here it is taken away in
+the transaction that adds what it stands for. Whoever reads in between counts it from there.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import structlog
+
+from domain.model.metrics import HOURS_KEPT_DAYS
+from persistence.errors import reachable
+from persistence.metric_facts import SUMS, facts
+from persistence.moments import NEVER_GENERIC
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+_log = structlog.get_logger(__name__)
+
+_ONE_AT_A_TIME: Final = """
+    SELECT CASE WHEN EXISTS (SELECT FROM metric_pending)
+        THEN pg_try_advisory_xact_lock(hashtext('regatta roll-up')) ELSE false END
+"""
+_KEY: Final = "tenant_id, dimension, key, grain, start, subject, project_id, team_id"
+_ADDED: Final = ", ".join(f"{name} = metric_rollup.{name} + excluded.{name}" for name in SUMS)
+_OLD: Final = f"now() - interval '{HOURS_KEPT_DAYS} days'"
+
+_ROLL_UP: Final = f"""
+    WITH taken AS MATERIALIZED (SELECT tenant_id, id FROM metric_pending LIMIT $1),
+    {facts("SELECT metric_pending.* FROM metric_pending JOIN taken USING (tenant_id, id)")},
+    added AS (
+        INSERT INTO metric_rollup ({_KEY}, {", ".join(SUMS)}, durations, waits)
+        SELECT tenant_id, dimension, key, grain, date_trunc(grain, at, 'UTC') AS start, subject, project_id, team_id,
+            {", ".join(f"sum({name})" for name in SUMS)},
+            compacted_histogram(array_agg(duration) FILTER (WHERE duration IS NOT NULL)),
+            compacted_histogram(array_agg(wait) FILTER (WHERE wait IS NOT NULL))
+        FROM fact CROSS JOIN (VALUES ('HOUR'), ('DAY')) AS grains (grain)
+        WHERE grain = 'DAY' OR at >= {_OLD}
+        GROUP BY {_KEY}
+        ON CONFLICT ({_KEY}) DO UPDATE SET {_ADDED},
+            durations = compacted_histogram(metric_rollup.durations || excluded.durations),
+            waits = compacted_histogram(metric_rollup.waits || excluded.waits)
+    )
+    DELETE FROM metric_pending USING taken
+    WHERE metric_pending.tenant_id = taken.tenant_id AND metric_pending.id = taken.id
+"""  # noqa: S608 - constants
+_SET_ASIDE: Final = """
+    DELETE FROM metric_pending WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM metric_pending LIMIT 1)
+    RETURNING tenant_id, subject, subject_id, at
+"""
+_FORGET: Final = f"""
+    DELETE FROM metric_rollup WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM metric_rollup WHERE grain = 'HOUR' AND start < {_OLD} LIMIT $1
+    ))
+"""  # noqa: S608 - constants
+
+
+class SqlRollUps:
+    """See `domain.ports.metrics.RollUps`. Raises Unavailable while the database does not answer."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self.pool = pool
+
+    async def roll_up(self, limit: int) -> int:
+        with reachable():
+            async with self.pool.acquire() as connection:
+                return await _rolled_up(connection, limit)
+
+    async def forget_hours(self, limit: int) -> int:
+        with reachable():
+            return _count(await self.pool.execute(_FORGET, limit))
+
+
+async def _rolled_up(connection: "PoolConnectionProxy[asyncpg.Record]", limit: int) -> int:
+    """How many were added.
+
+    What cannot be computed is looked for by halves, told, and taken away: it must not keep the rest from counting.
+    """
+    try:
+        async with connection.transaction():
+            if not await connection.fetchval(_ONE_AT_A_TIME):
+                return 0
+            await connection.execute(NEVER_GENERIC)
+            return _count(await connection.execute(_ROLL_UP, limit))
+    except asyncpg.DataError as error:
+        if limit > 1:
+            return await _rolled_up(connection, limit // 2)
+        return await _set_aside(connection, error)
+
+
+async def _set_aside(connection: "PoolConnectionProxy[asyncpg.Record]", error: asyncpg.DataError) -> int:
+    row: Any = await connection.fetchrow(_SET_ASIDE)
+    _log.error(
+        "metric_not_computed", reason=str(error), **{name: str(value) for name, value in dict(row or {}).items()}
+    )
+    return 0 if row is None else 1
+
+
+def _count(status: str) -> int:
+    return int(status.rsplit(maxsplit=1)[-1])
