@@ -51,7 +51,7 @@ def failing_guardrails(situation: Situation) -> Iterator[Proposal]:
         is_failing = own.guardrail_failed >= OFTEN * own.finished or own.guardrail_failures >= own.finished
         if not task.guardrail or not is_failing:
             continue
-        found = _better(situation, task)
+        found = better_model(situation, task)
         if found is not None:
             yield Proposal(
                 OptimizationKind.FAILING_GUARDRAIL,
@@ -63,12 +63,12 @@ def failing_guardrails(situation: Situation) -> Iterator[Proposal]:
                     Evidence(f"{own.guardrail_failed} tasks failed of it.", own.guardrail_failed),
                     of_tasks(task.name, own.completed, own.failed),
                 ],
-                _better_effects(situation, own, own.guardrail_failed, found),
+                effects_of_better(situation, own, own.guardrail_failed, found),
                 [found.change],
             )
 
 
-def _better(situation: Situation, task: Task) -> Alternative | None:
+def better_model(situation: Situation, task: Task) -> Alternative | None:
     """A better model for the task: where its role pins one, that of the role, else by its preference."""
     role = situation.choices.role_of(task)
     if situation.choices.pinned(role) is None:
@@ -80,7 +80,7 @@ def _is_premium(task: Task) -> bool:
     return task.quality_preference is QualityPreference.PREMIUM
 
 
-def _better_effects(
+def effects_of_better(
     situation: Situation, own: TaskHistory, failed: int, found: Alternative
 ) -> Sequence[ExpectedEffect]:
     """Up to all that failed is completed; it costs more, and less again where less has to be done anew."""
@@ -106,7 +106,7 @@ def better_models(situation: Situation) -> Iterator[Proposal]:
     for task, own in situation.tasks:
         if own.completed >= POOR * own.finished:
             continue
-        found = _better(situation, task)
+        found = better_model(situation, task)
         if found is not None:
             yield Proposal(
                 OptimizationKind.BETTER_MODEL,
@@ -114,7 +114,7 @@ def better_models(situation: Situation) -> Iterator[Proposal]:
                 f"“{task.name}” fails often, and mostly because of the work itself, not of what is around it."
                 f" {found.model} is of the tier {found.tier.value}.{_of_cost(found)}",
                 [of_tasks(task.name, own.completed, own.failed), of_failures(situation.history)],
-                _better_effects(situation, own, own.failed, found),
+                effects_of_better(situation, own, own.failed, found),
                 [found.change],
             )
 

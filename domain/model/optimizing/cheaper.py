@@ -104,6 +104,7 @@ def _cheaper(
         [of_tasks(own.title, own.completed, own.failed), *evidence],
         [effect(Metric.COST, -saved, -saved / 2)],
         [found.change],
+        ratio,
     )
 
 

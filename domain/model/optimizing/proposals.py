@@ -22,7 +22,10 @@ OFTEN: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One change, or several that belong together, and what speaks for it."""
+    """One change, or several that belong together, and what speaks for it.
+
+    `cost_ratio` is what the work would cost by what it does, where another model is proposed for less.
+    """
 
     kind: OptimizationKind
     title: str
@@ -30,6 +33,7 @@ class Proposal:
     evidence: Sequence[Evidence]
     effects: Sequence[ExpectedEffect]
     changes: Sequence[FieldChange]
+    cost_ratio: float = 1.0
 
     @property
     def weight(self) -> float:
