@@ -29,6 +29,9 @@ _QUEUE: Final = """
         count(*) FILTER (WHERE worker_id IS NULL) AS waiting,
         count(*) FILTER (WHERE worker_id IS NOT NULL AND tenant_id = $1) AS own_used,
         count(*) FILTER (WHERE worker_id IS NULL AND tenant_id = $1) AS own_waiting,
+        extract(epoch FROM now() - min(waiting_since) FILTER (WHERE worker_id IS NULL))::float8 AS oldest,
+        extract(epoch FROM now() - min(waiting_since) FILTER (WHERE worker_id IS NULL AND tenant_id = $1))::float8
+            AS own_oldest,
         (SELECT max_parallel_executions FROM tenant WHERE id = $1) AS most
     FROM admission
 """
@@ -61,6 +64,8 @@ class ResourcesReader:
             queue["waiting"],
             queue["own_used"],
             queue["most"],
+            _seconds(queue["own_oldest"]),
+            _seconds(queue["oldest"]),
         )
 
     async def running_on(
@@ -72,3 +77,8 @@ class ResourcesReader:
         for row in rows:
             found.setdefault(row["admitted_on"], []).append(build(row))
         return found
+
+
+def _seconds(waited: float | None) -> float | None:
+    """Never less than none: `waiting_since` may come from the clock of another machine."""
+    return None if waited is None else max(0.0, waited)

@@ -1,8 +1,12 @@
-"""The workers and the queue."""
+"""The workers and the queue, and how the process is doing that answers."""
+
+from dataclasses import replace
 
 from domain.model.resources import Resources
 from resolvers.context import Info
 
 
 async def resources(info: Info) -> Resources:
-    return await info.context.reader.resources(info.context.tenant_id)
+    context = info.context
+    found = await context.reader.resources(context.tenant_id)
+    return replace(found, process=context.services.process.now())

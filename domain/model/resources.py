@@ -1,8 +1,10 @@
-"""What there is to run executions on: workers, their places, and who waits for one."""
+"""What there is to run executions on: workers, their places, who waits for one, and how the asked process is doing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from domain.model.health import Health, health_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,50 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """Connections to the database: `size` are open, `idle` of these are free, `most` may be; `waiting` want one."""
+
+    name: str
+    size: int
+    idle: int
+    most: int
+    waiting: int
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether somebody has to wait until somebody else is done."""
+        return self.waiting > 0 and not self.idle and self.size >= self.most
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcaster:
+    """The way of hints between processes; `lag_seconds` is how long the last one took to come back to its sender.
+
+    None where it did not come back within a second, or there is no connection.
+    """
+
+    is_connected: bool
+    lag_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """How one process is doing."""
+
+    pools: Sequence[ConnectionPool]
+    broadcaster: Broadcaster
+
+
+UNWATCHED = ProcessState((), Broadcaster(is_connected=True, lag_seconds=0.0))
+"""Of a process that nobody looks at there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """The state of the workers and of the queue, as one tenant may see it: of others it holds numbers alone.
 
-    `waiting` and `running` are the tenant's own; `max_parallel_executions` is the tenant's limit, None for none.
+    `waiting`, `running` and `oldest_wait_seconds` are the tenant's own; `max_parallel_executions` is the tenant's
+    limit, None for none. The oldest waits are those for a place, None where nobody waits. `process` is who was asked.
     """
 
     workers: Sequence[Worker]
@@ -56,3 +98,19 @@ class Resources:
     total_waiting: int
     running: int
     max_parallel_executions: int | None
+    oldest_wait_seconds: float | None = None
+    total_oldest_wait_seconds: float | None = None
+    process: ProcessState = UNWATCHED
+
+    @property
+    def database_pools(self) -> Sequence[ConnectionPool]:
+        return self.process.pools
+
+    @property
+    def broadcaster(self) -> Broadcaster:
+        return self.process.broadcaster
+
+    @property
+    def health(self) -> Health:
+        """How well all this is."""
+        return health_of(self)

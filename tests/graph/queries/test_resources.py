@@ -1,12 +1,15 @@
 """The workers and the queue in the graph: what each runs, who waits, and nothing of other tenants but numbers."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from domain.model.identity import DEFAULT_TENANT
+from domain.model.resources import ConnectionPool, ProcessState, WorkerLoad
 from persistence.admissions import SqlAdmissions
 from tests.support.graphql import Graph, counted_statements
 from tests.support.things import strangers_things
@@ -15,6 +18,9 @@ RESOURCES = """{ resources {
     workers { id startedAt heartbeatAt isAlive isTaking places active cpuPercent memoryPercent
         running { id status team { name } } }
     slots { total used free } waiting totalWaiting running maxParallelExecutions } }"""
+STATUS = """{ resources {
+    oldestWaitSeconds totalOldestWaitSeconds databasePools { name size idle most waiting }
+    broadcaster { isConnected lagSeconds } health { status reasons { code message } } } }"""
 
 
 async def resources(graph: Graph) -> dict[str, Any]:
@@ -120,3 +126,82 @@ async def test_the_number_of_statements_does_not_grow(graph: Graph, count: int) 
 
     assert [len(worker["running"]) for worker in found["workers"]] == [1] * count
     assert len(seen) == 4  # workers, queue, executions, teams
+
+
+async def waiting_for(graph: Graph, seconds: float) -> None:
+    await graph.container.database.pool.execute(
+        "UPDATE admission SET waiting_since = now() - make_interval(secs => $1)", seconds
+    )
+
+
+async def status(graph: Graph) -> dict[str, Any]:
+    found: dict[str, Any] = (await graph.query(STATUS))["resources"]
+    return found
+
+
+async def test_the_process_that_answers_shows_its_connections_and_its_hints(graph: Graph) -> None:
+    found = await status(graph)
+
+    reads, changes = found["databasePools"]
+    assert (reads["name"], reads["most"], reads["waiting"]) == ("reads", 5, 0)
+    assert (changes["name"], changes["most"], changes["waiting"]) == ("changes", 5, 0)
+    assert 0 <= reads["idle"] <= reads["size"] <= 5
+    assert found["broadcaster"]["isConnected"] is True
+    assert 0 <= found["broadcaster"]["lagSeconds"] < 1
+
+
+@pytest.mark.parametrize("name", ["reads", "changes"])
+async def test_who_waits_for_a_connection_is_counted(graph: Graph, name: str) -> None:
+    database, process = graph.container.database, graph.container.services.process
+    connected: Callable[[], Any] = database.pool.acquire if name == "reads" else database.engine.connect
+
+    async def connect() -> None:
+        async with connected():
+            pass
+
+    async with AsyncExitStack() as held:
+        for _ in range(5):
+            await held.enter_async_context(connected())
+        waiting = asyncio.create_task(connect())
+        while not (full := pool_of(process.now(), name)).waiting:  # noqa: ASYNC110 - it begins to wait by itself
+            await asyncio.sleep(0)
+    await waiting
+
+    assert (full.size, full.idle, full.most, full.waiting, full.is_exhausted) == (5, 0, 5, 1, True)
+    assert not pool_of(process.now(), name).is_exhausted
+
+
+def pool_of(state: ProcessState, name: str) -> ConnectionPool:
+    return next(pool for pool in state.pools if pool.name == name)
+
+
+async def test_the_oldest_wait_is_told_of_ones_own_and_of_all(graph: Graph) -> None:
+    await kicked_off(graph, 1)
+    await waiting_for(graph, 100)
+    await strangers_things(graph)  # that wait is theirs now
+    [key] = await kicked_off(graph, 1)
+
+    found = await status(graph)
+
+    assert key
+    assert 0 <= found["oldestWaitSeconds"] < 50
+    assert 100 <= found["totalOldestWaitSeconds"] < 150
+
+
+async def test_with_a_worker_at_work_and_nothing_waiting_all_is_well(graph: Graph) -> None:
+    await graph.container.workers.beat("a", load=WorkerLoad(places=3))
+
+    found = await status(graph)
+
+    assert found["health"] == {"status": "HEALTHY", "reasons": []}
+    assert (found["oldestWaitSeconds"], found["totalOldestWaitSeconds"]) == (None, None)
+
+
+async def test_a_queue_without_workers_is_unhealthy_whoever_waits(graph: Graph) -> None:
+    await kicked_off(graph, 1)
+    await strangers_things(graph)
+
+    health = (await status(graph))["health"]
+
+    assert health["status"] == "UNHEALTHY"
+    assert [reason["code"] for reason in health["reasons"]] == ["NO_WORKER"]
