@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import structlog
 
+from app.tracing import add_span_ids
+
 _CHATTY: Final = (
     "uvicorn",
     "crewai",
@@ -26,6 +28,7 @@ def configure_logging(level: str, form: str) -> None:
     """Log from `level` on; `form` is "console" for people or "json" for programs, a line each."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_span_ids,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.UnicodeDecoder(),

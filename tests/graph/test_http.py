@@ -425,7 +425,7 @@ def _masked(answer: dict[str, Any], path: list[str]) -> str:
     assert "secret" not in json.dumps(answer)
     (error,) = answer["errors"]
     correlation_id = error["extensions"]["correlationId"]
-    assert re.fullmatch("[0-9a-f]{32}", correlation_id)
+    assert re.fullmatch("[0-9a-f]{32}-[0-9a-f]{8}", correlation_id)
     assert error == {
         "message": "Unexpected error",
         "locations": error["locations"],
@@ -444,13 +444,16 @@ async def test_a_fault_in_a_mutation_is_masked_and_can_be_found_in_the_log(
     object.__setattr__(graph.container.services, "kickoff", _Broken())
 
     async with nothing_written(graph):
-        answer = await graph.answer(
-            "mutation($id: ID!) { kickoffTeam(input: {teamId: $id}) { errors { code } } }", id=team_id
-        )
+        body = {
+            "query": "mutation($id: ID!) { kickoffTeam(input: {teamId: $id}) { errors { code } } }",
+            "variables": {"id": team_id},
+        }
+        response = await _post(graph, body)
 
-    correlation_id = _masked(answer, ["kickoffTeam"])
+    correlation_id = _masked(response.json(), ["kickoffTeam"])
     (entry,) = logged
     assert entry["correlation_id"] == correlation_id
+    assert correlation_id.startswith(response.headers["x-request-id"])
     assert str(entry["exc_info"]) == "postgres://admin:secret@db"
 
 

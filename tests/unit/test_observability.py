@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from app.observability import configure_logging
+from app.tracing import open_span
+from tests.support.spans import KeptSpans, traceparent_of
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +55,46 @@ def test_what_mcp_servers_sent_is_not_logged(capsys: pytest.CaptureFixture[str])
     logging.getLogger("mcp.client.streamable_http").error("Raw result: Bearer secret")
 
     assert capsys.readouterr().err == ""
+
+
+def _two_lines() -> None:
+    """One of ours and one of a library."""
+    structlog.get_logger("app.x").info("ours", detail=1)
+    logging.getLogger("some.library").warning("theirs %s", 2)
+
+
+def test_json_lines_of_us_and_of_libraries_say_in_which_request_and_span_they_were_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging("info", "json")
+    spans = KeptSpans()
+
+    with bound_contextvars(request_id="r1"), spans.tracing.span("outer"), spans.tracing.span("inner"):
+        _two_lines()
+    _two_lines()
+
+    ours, theirs, *later = map(json.loads, capsys.readouterr().err.splitlines())
+    named = f"00-{ours['trace_id']}-{ours['span_id']}-01"
+    assert named == traceparent_of(spans.one("inner"))
+    assert {name: theirs[name] for name in ("trace_id", "span_id", "request_id", "event")} == {
+        "trace_id": ours["trace_id"],
+        "span_id": ours["span_id"],
+        "request_id": "r1",
+        "event": "theirs 2",
+    }
+    assert (ours["request_id"], ours["detail"], ours["level"]) == ("r1", 1, "info")
+    assert not [line for line in later if {"trace_id", "span_id", "request_id"} & line.keys()]
+    assert open_span.get() is None
+
+
+def test_lines_for_people_have_the_ids_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "console")
+    spans = KeptSpans()
+
+    with bound_contextvars(request_id="r1"), spans.tracing.span("only"):
+        _two_lines()
+
+    trace_id = traceparent_of(spans.one("only"))[3:35]
+    for line in capsys.readouterr().err.splitlines():
+        assert "request_id=r1" in line
+        assert f"trace_id={trace_id}" in line
