@@ -16,6 +16,7 @@ After an interruption all local listeners are woken, and if hints of ours were l
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -38,6 +39,7 @@ _MOST_PENDING: Final = 10_000  # topics; beyond it one hint for everybody is che
 _EVERYBODY: Final = "*"
 _CONNECT_SECONDS: Final = 5.0
 _SEND_SECONDS: Final = 2.0
+_LONGEST_LAG: Final = 1.0  # seconds; a slower hint is of no use to anybody
 _CLOSE_SECONDS: Final = 2.0
 _FIRST_PAUSE: Final = 0.1  # seconds between two attempts, doubled up to the longest
 _LONGEST_PAUSE: Final = 5.0
@@ -104,11 +106,22 @@ class BroadcastHints:
         self._up = asyncio.Event()
         self._failed = asyncio.Event()
         self._ponged = asyncio.Event()
+        self._pinged_at: float | None = None
+        self._lag: float | None = None
 
     @property
     def connected(self) -> bool:
         """Whether the last ping came back: for the health check."""
         return self._up.is_set()
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How long the last ping took from us to us, with the wait behind other messages; measured once a second.
+
+        None while there is no connection, or when a ping is on its way for longer than a second.
+        """
+        is_late = self._pinged_at is not None and time.monotonic() - self._pinged_at > _LONGEST_LAG
+        return None if is_late or not self.connected else self._lag
 
     async def start(self) -> None:
         """Connect, and stay connected. Returns when hints flow, or after five seconds without: it goes on trying."""
@@ -264,10 +277,12 @@ class BroadcastHints:
     async def _ping(self) -> None:
         """A message without topics, to ourselves; raises TimeoutError when it does not come back."""
         self._ponged.clear()
+        began = self._pinged_at = time.monotonic()
         async with asyncio.timeout(_SEND_SECONDS), self._sending:
             await self._send(_message(self._us, []))
         async with asyncio.timeout(self._silence_seconds):
             await self._ponged.wait()
+        self._pinged_at, self._lag = None, time.monotonic() - began
 
     async def _flow(self) -> None:
         """After a pong: the first one ends an interruption; a later one sends what a time-out left pending."""

@@ -98,6 +98,10 @@ def worker(
     settings = _settings()
     if settings.database_url is None:
         raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
+    if settings.metrics_port_of(index):
+        from app.settings import check_binding  # noqa: PLC0415 - see the module
+
+        check_binding(settings)
     if processes is None:
         status = _work(settings, index, name, parent_fd)
     else:
@@ -132,7 +136,7 @@ def _work(settings: Any, index: int, name: str | None, parent_fd: int | None) ->
     configure_logging(settings.log_level, settings.log_format)
     chosen = name or workers.default_name(settings, index)
     spare = () if name else workers.spare_names(settings, index)
-    return workers.main(workers.WorkerOptions(settings, chosen, parent_fd, spare))
+    return workers.main(workers.WorkerOptions(settings, chosen, parent_fd, spare, settings.metrics_port_of(index)))
 
 
 def _do_not_outlive(parent_fd: int, patience: float) -> None:

@@ -6,6 +6,8 @@ from app.assessing import assessment_rules
 from app.settings import Settings
 from domain.crew import environment
 from domain.ports import CallBudgets, CallWork, Hints, ModelAnswer, ModelCatalogue, ModelRequest, RunSink
+from domain.ports.measuring import UNMEASURED, Measuring
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.assessment import AssessTeam
 from domain.services.generating import GenerateTeams
 from domain.services.generation_run import GenerationParts, GenerationRules
@@ -20,9 +22,10 @@ from persistence.reader import SqlReader
 class LateGateway:
     """The ModelGateway port over LiteLLM, which takes seconds to import: who never composes never imports it."""
 
-    def __init__(self, settings: Settings, budgets: CallBudgets) -> None:
+    def __init__(self, settings: Settings, budgets: CallBudgets, tracing: Tracing = NO_TRACING) -> None:
         self._settings = settings
         self._budgets = budgets
+        self._tracing = tracing
         self._gateway: RoutedGateway | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
 
@@ -39,7 +42,8 @@ class LateGateway:
 
         client = LiteLLMClient(AddressGuard(settings.allowed_private_hosts))
         self._close = client.close
-        return RoutedGateway(client, self._budgets, GatewayRules(max_output_tokens=settings.max_output_tokens))
+        rules = GatewayRules(max_output_tokens=settings.max_output_tokens)
+        return RoutedGateway(client, self._budgets, rules, self._tracing)
 
     async def close(self) -> None:
         """Close all connections, on the loop on which the calls were made."""
@@ -51,9 +55,17 @@ class Composer:
     """What a worker has for generations; `tend` is called again and again, and at once when there is a hint."""
 
     def __init__(
-        self, settings: Settings, database: Database, hints: Hints, models: ModelCatalogue, worker_id: str
+        self,
+        settings: Settings,
+        database: Database,
+        hints: Hints,
+        models: ModelCatalogue,
+        worker_id: str,
+        measuring: Measuring = UNMEASURED,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
-        pool, self._gateway = database.pool, LateGateway(settings, SqlCallBudgets(database.pool, database.waiting))
+        pool, budgets = database.pool, SqlCallBudgets(database.pool, database.waiting)
+        self._gateway = LateGateway(settings, budgets, tracing)
         reader, histories = SqlReader(pool), SqlHistories(pool)
         parts = GenerationParts(
             SqlGenerationStore(pool),
@@ -64,6 +76,8 @@ class Composer:
             AssessTeam(reader, models, histories, assessment_rules(settings)),
             hints,
             GenerationRules(default_model=settings.model, call_seconds=settings.model_timeout_seconds),
+            measuring,
+            tracing,
         )
         self._duty = GenerateTeams(parts, worker_id, settings.generation_concurrency)
 

@@ -5,11 +5,16 @@ from typing import Self
 
 from app.assessing import assessment_rules
 from app.broadcast import BroadcastHints
+from app.process import OwnProcess
 from app.settings import Settings
+from app.tracing import Tracer, start_tracing
 from app.vault import FernetVault
 from domain.model.addresses import PrivateHosts
 from domain.model.identity import DEFAULT_TENANT
 from domain.ports import Hints
+from domain.ports.process import ProcessStatus
+from domain.ports.tracing import Tracing
+from domain.services.alert_feed import AlertFeed
 from domain.services.approvals import DecideApproval
 from domain.services.assessment import AssessTeam, ExplainMatches
 from domain.services.cancelling import CancelExecution, CancelExecutions
@@ -19,7 +24,7 @@ from domain.services.control import PauseExecution, ResumeExecution, UpdateTaskE
 from domain.services.copies import Duplicate
 from domain.services.credentials import Secrets
 from domain.services.crews import ExportCrew, ImportCrew
-from domain.services.editing import PROJECTS, ROLES, SCHEDULES, TASKS, TEAMS, TOOLS, Editing, models_at
+from domain.services.editing import ALERT_RULES, PROJECTS, ROLES, SCHEDULES, TASKS, TEAMS, TOOLS, Editing, models_at
 from domain.services.executions import KickoffTeam
 from domain.services.feed import ExecutionFeeds
 from domain.services.generation_decisions import GenerationDecisions
@@ -27,15 +32,21 @@ from domain.services.generation_feed import GenerationFeed
 from domain.services.generations import Generations
 from domain.services.instantiating import Instantiate
 from domain.services.optimizations import Optimizations
+from domain.services.recommendations import Recommendations
 from domain.services.routing_preview import PreviewRouting
 from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
 from domain.services.templates import Templates
 from domain.services.tenants import UpdateTenant
 from domain.services.webhooks import Webhooks
+from persistence.audit_reader import SqlAuditTrail
+from persistence.deployment_reader import SqlDeployment
 from persistence.engine import Database
+from persistence.export_reader import SqlExports
 from persistence.history_reader import SqlHistories
+from persistence.metrics_reader import SqlMetrics
 from persistence.reader import SqlReader
+from persistence.recommendation_reader import SqlRecommendationQuestions
 from persistence.unit_of_work import SqlUnitsOfWork
 from persistence.workers import SqlWorkers
 from resolvers.context import Context, Services
@@ -51,6 +62,8 @@ class Container:
     reader: SqlReader
     workers: SqlWorkers
     services: Services
+    tracer: Tracer
+    deployment: SqlDeployment
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -58,19 +71,29 @@ class Container:
         if settings.database_url is None:
             raise ValueError("an API process needs the URL of a running database")
         database = await Database.connect(settings.database_url, name="api", pool_size=settings.pool_size)
+        tracer = start_tracing(settings, "api")
         hints = BroadcastHints(settings.hints_url)
         await hints.start()
         reader = SqlReader(database.pool)
-        services = _services(SqlUnitsOfWork(database.engine), reader, hints, FernetVault.of(settings), settings)
-        return cls(settings, database, hints, reader, SqlWorkers(database.pool), services)
+        process = OwnProcess(database, hints)
+        services = _services(
+            SqlUnitsOfWork(database.engine), reader, hints, FernetVault.of(settings), settings, process, tracer.tracing
+        )
+        workers, deployment = SqlWorkers(database.pool), SqlDeployment(settings.database_url)
+        return cls(settings, database, hints, reader, workers, services, tracer, deployment)
 
     async def close(self) -> None:
-        await self.hints.stop()
-        await self.database.close()
+        try:
+            await self.hints.stop()
+            await self.deployment.close()
+            await self.database.close()
+        finally:
+            await self.tracer.close()
 
-    def context(self, *, remembers: bool) -> Context:
+    def context(self, *, remembers: bool, trace_parent: str | None = None) -> Context:
         """Who is asking: until there are principals, everybody is the default tenant."""
-        return Context(DEFAULT_TENANT, None, self.services, self.reader, remembers)
+        tracing = self.tracer.tracing
+        return Context(DEFAULT_TENANT, None, self.services, self.reader, remembers, tracing, trace_parent)
 
 
 def _services(
@@ -79,6 +102,8 @@ def _services(
     hints: Hints,
     vault: FernetVault,
     settings: Settings,
+    process: ProcessStatus,
+    tracing: Tracing,
 ) -> Services:
     catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, vault, looks=True)
     snapshots = Snapshots(reader, hints)
@@ -93,19 +118,22 @@ def _services(
         models=Editing(units, models_at(PrivateHosts(settings.allowed_private_hosts).may_reach)),
         catalogue=catalogue,
         histories=histories,
+        metrics=SqlMetrics(reader.pool),
+        exports=SqlExports(reader.pool, settings.export_seconds),
+        audit_trail=SqlAuditTrail(reader.pool, settings.export_seconds),
         assess=AssessTeam(reader, catalogue, histories, assessment_rules(settings)),
         explain=ExplainMatches(reader, histories),
         preview_routing=PreviewRouting(reader, catalogue, settings.model, settings.max_output_tokens),
         duplicate=Duplicate(units),
         import_crew=ImportCrew(units, reader),
         export_crew=ExportCrew(units),
-        kickoff=KickoffTeam(units, hints),
+        kickoff=KickoffTeam(units, hints, tracing),
         cancel=CancelExecution(units, hints),
         cancel_many=CancelExecutions(units, reader, hints),
         pause=PauseExecution(units, hints),
         resume=ResumeExecution(units, hints),
-        retry=RetryExecution(units, hints),
-        fork=ForkExecution(units, hints),
+        retry=RetryExecution(units, hints, tracing),
+        fork=ForkExecution(units, hints, tracing),
         update_task_execution=UpdateTaskExecution(units, reader, hints),
         decide=DecideApproval(units, hints),
         secrets=Secrets(units, vault),
@@ -113,11 +141,17 @@ def _services(
         feeds=ExecutionFeeds(reader, hints),
         snapshots=snapshots,
         schedules=Editing(units, SCHEDULES),
-        scheduling=Schedules(units, hints),
+        scheduling=Schedules(units, hints, tracing),
+        alert_rules=Editing(units, ALERT_RULES),
+        alert_feed=AlertFeed(reader, snapshots),
         templates=Templates(units),
         instantiate=Instantiate(units),
-        generations=Generations(units, catalogue, hints, settings.model),
+        generations=Generations(units, catalogue, hints, settings.model, tracing=tracing),
         generation_decisions=GenerationDecisions(units, hints),
         generation_feed=GenerationFeed(reader, snapshots),
         optimizations=Optimizations(units, histories, catalogue, settings.model),
+        recommendations=Recommendations(
+            reader, SqlRecommendationQuestions(reader.pool), SqlMetrics(reader.pool), catalogue, settings.model
+        ),
+        process=process,
     )

@@ -259,8 +259,11 @@ async def _own_server(settings: Settings, client: httpx.AsyncClient, view: DemoV
             yield address
         finally:
             view.status("Stopping the server")
-            os.close(writing)  # the server's sign to stop, if we are killed
-            await _stopped(process)
+            # The pipe, which tells the server to stop if we are killed, goes last: two signs to stop are one to hurry.
+            try:
+                await _stopped(process)
+            finally:
+                os.close(writing)
 
 
 def _for_a_demo(settings: Settings) -> Settings:

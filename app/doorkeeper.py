@@ -4,7 +4,7 @@ There is no login yet, so a page that somebody else made must not reach a server
 was rebound to 127.0.0.1 (`Host`), nor from another origin (`Origin`), over HTTP or websocket.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -32,11 +32,16 @@ class Doorkeeper:
 
     def _refusal(self, headers: Headers) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if ANY not in self.hosts and _name_of(host) not in self.hosts:
+        if not is_welcome(host, self.hosts):
             return "This server is not addressed by that name; see REGATTA_ALLOWED_HOSTS."
         if origin is None or ANY in self.origins or origin in self.origins or _is_same(origin, host):
             return None
         return "Pages of that origin may not call this server; see REGATTA_ALLOWED_ORIGINS."
+
+
+def is_welcome(host: str, hosts: Collection[str]) -> bool:
+    """Whether a request with this Host header is addressed to one of these names."""
+    return ANY in hosts or _name_of(host) in hosts
 
 
 def _name_of(host: str) -> str:

@@ -15,6 +15,7 @@ from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.execution import PreExecutionError
 
+from app.http_spans import parent_of
 from resolvers.context import Context
 from schema.engine import Engine
 
@@ -138,7 +139,7 @@ class LiveEndpoint(GraphQL[Context, None]):
         return encode(data).decode()
 
     async def get_context(self, request: Any, response: Any) -> Context:  # noqa: ARG002 - Strawberry's signature
-        return self.make_context(remembers=False)
+        return self.make_context(remembers=False, trace_parent=parent_of(request.scope))
 
     async def get_root_value(self, request: HTTPConnection | WebSocket) -> None:  # noqa: ARG002 - the same
         return None

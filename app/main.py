@@ -1,19 +1,25 @@
 """The API process: `create_app` puts schema, container and routes together."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app.container import Container
+from app.correlation import HEADER, Correlation
 from app.doorkeeper import Doorkeeper
+from app.exports import export_routes
+from app.faults import Faults
 from app.graphiql import Tab, graphiql_routes, shipped_tab
 from app.graphql import graphql_routes
 from app.health import health_routes
+from app.http_spans import TRACEPARENT, HttpSpans
+from app.prometheus.api import ApiMetrics, Measured, measured
 from app.seed import INPUTS
 from app.settings import Settings
+from app.tracing import is_traced
 from domain.model.execution import Execution
 from domain.model.identity import DEFAULT_TENANT
 from domain.model.library import shipped_templates
@@ -37,40 +43,53 @@ def create_app(settings: Settings) -> Starlette:
     def container() -> Container:
         return opened[0]
 
+    metrics = ApiMetrics(lambda: opened[0] if opened else None) if settings.metrics else None
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         opened.append(await Container.open(settings))
         app.state.container = container()
         try:
-            yield
+            async with metrics.loop_lag.watched() if metrics else nullcontext():
+                yield
         finally:
             await opened.pop().close()
 
-    def make_context(*, remembers: bool) -> Context:
-        return container().context(remembers=remembers)
+    def make_context(*, remembers: bool, trace_parent: str | None = None) -> Context:
+        return container().context(remembers=remembers, trace_parent=trace_parent)
 
     routes = [
         *health_routes(container),
+        *export_routes(make_context, settings),
         *graphiql_routes(_tabs(container)),
         *graphql_routes(
-            build(),
+            measured(build(), metrics.operations) if metrics else build(),
             make_context,
             max_body_bytes=settings.max_request_bytes,
             max_subscriptions=settings.max_subscriptions,
             allowed_origins=settings.allowed_origins,
         ),
     ]
-    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    routes += [metrics.route()] if metrics else []
+    outermost = [Middleware(Measured, requests=metrics.requests)] if metrics else []
+    return Starlette(routes=routes, middleware=[*outermost, *_middleware(settings, container)], lifespan=lifespan)
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, container: Callable[[], Container]) -> list[Middleware]:
     origins = list(settings.allowed_origins)
+    spans = [Middleware(HttpSpans, tracing=lambda: container().tracer.tracing)] if is_traced(settings) else []
     door = Middleware(Doorkeeper, hosts=settings.trusted_hosts, origins=origins)
+    outer, innermost = [Middleware(Correlation), *spans, door], Middleware(Faults)
     if not origins:
-        return [door]
-    allowed = ["content-type", "accept"]
-    cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["POST", "GET"], allow_headers=allowed)
-    return [door, cors]
+        return [*outer, innermost]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["POST", "GET"],
+        allow_headers=["content-type", "accept", HEADER, TRACEPARENT, "tracestate"],
+        expose_headers=[HEADER, "Content-Disposition", "Retry-After"],
+    )
+    return [*outer, cors, innermost]
 
 
 def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence[Tab]]]:
@@ -93,6 +112,7 @@ def _tabs(container: Callable[[], Container]) -> Callable[[], Awaitable[Sequence
             shipped_tab("templates", {"input": _instantiation(project_id)}),
             shipped_tab("generations", _generation(project_id)),
             shipped_tab("assessment", {"teamId": team_id, "inputs": inputs}),
+            shipped_tab("metrics", {"scope": {}, "period": {"granularity": "DAY"}}),
             shipped_tab("optimizations", {"input": {"teamId": team_id, "goal": "COST"}, "teamId": team_id, "id": ""}),
         ]
 

@@ -31,6 +31,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.complaints import Complaint
+from domain.model.audit import MAX_AUDIT_DAYS, MIN_AUDIT_DAYS
 from domain.model.availability import PriceRule
 from domain.model.catalogue import is_known_bare
 from domain.model.model import MAX_PRICE
@@ -73,7 +74,7 @@ def _broadcast_url(url: str) -> str:
 
 def _web_url(url: str) -> str:
     if _scheme(url) not in {"http", "https"} or not urlsplit(url).hostname:
-        raise ValueError("should be a URL like https://search.example.org")
+        raise ValueError("should be a URL like https://host.example.org")
     return url
 
 
@@ -164,6 +165,9 @@ class Settings(BaseSettings):
     )
     max_request_bytes: PositiveInt = Field(4_000_000, description="Largest body of a request and largest message.")
     max_subscriptions: PositiveInt = Field(100, description="Most subscriptions on one websocket.")
+    export_seconds: PositiveFloat = Field(
+        600.0, le=86_400, description="Longest a download of an export may take; then its connection is cut."
+    )
 
     # Where the data is
     database_url: PostgresUrl | None = Field(
@@ -188,6 +192,12 @@ class Settings(BaseSettings):
         le=MAX_RETENTION_DAYS,
         description="Days after their end when the inputs, outputs and events of executions are removed for good, for"
         " tenants that set no `retentionDays` of their own; absent: never.",
+    )
+    audit_days: int | None = Field(
+        None,
+        ge=MIN_AUDIT_DAYS,
+        le=MAX_AUDIT_DAYS,
+        description="Days after which entries of the audit are removed for good, 30 at least; absent: never.",
     )
     pool_size: int = Field(10, ge=2, le=500, description="Most connections of each pool; a process has two pools.")
 
@@ -215,6 +225,27 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    otlp_endpoint: Annotated[str, AfterValidator(_web_url)] | None = Field(
+        None,
+        description="Base address of a collector of traces that speaks OTLP over HTTP, like `http://collector:4318`;"
+        " absent: what `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin say, and without those nothing is traced or sent.",
+    )
+    trace_sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces that begin here that is sent; others keep their own decision."
+    )
+    metrics: bool = Field(default=True, description="Whether `/metrics` answers, for Prometheus.")
+    metrics_tenant_labels: bool = Field(
+        default=False,
+        description="Whether `/metrics` of workers tells executions, tokens and spend by tenant: as many time series"
+        " more as there are tenants, and their ids.",
+    )
+    worker_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=_LAST_PORT,
+        description="Port at which the first worker of a machine serves `/metrics`, at HOST; those after it take the"
+        " ports after it. Absent: none does.",
+    )
 
     # Models
     model: Annotated[str, AfterValidator(_model)] | None = Field(
@@ -296,6 +327,10 @@ class Settings(BaseSettings):
     def secret_keys(self) -> tuple[str, ...]:
         """The keys for stored secrets, the one that encrypts first; empty for none."""
         return _split_keys(self.secret_key) if self.secret_key else ()
+
+    def metrics_port_of(self, index: int) -> int | None:
+        """The port at which the worker of this index on this machine serves its metrics; None: it does not."""
+        return self.worker_metrics_port + index if self.metrics and self.worker_metrics_port else None
 
     def with_secret_key(self, key: str) -> Self:
         """The same settings with this key for stored secrets."""
@@ -381,6 +416,10 @@ def document() -> str:
         f"Models come from these providers: {', '.join(sorted(PROVIDERS))}.\n"
         "A model whose price is unknown is free on ollama, and as `openai/…` when `OPENAI_API_BASE` is an address of"
         " this machine or a private network; elsewhere UNKNOWN_PRICE decides.\n\n"
+        "Traces: the standard variables of OpenTelemetry's exporter (`OTEL_EXPORTER_OTLP_ENDPOINT`, `…_HEADERS`,"
+        " `…_CERTIFICATE`, `…_TIMEOUT` and their `OTEL_EXPORTER_OTLP_TRACES_…` forms, `OTEL_SERVICE_NAME`,"
+        " `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) count;"
+        " `OTEL_SDK_DISABLED=true` or `OTEL_TRACES_EXPORTER=none` switches them off.\n\n"
         "Without SECRET_KEY, the embedded deployment keeps its key in the file `secret.key` of DATA_DIR. Back it up:"
         " without it no stored key or credential opens again, and a copy of the database alone is not enough.\n"
         "`regatta rotate-secrets` writes the first key of SECRET_KEY into that file when everything is encrypted with"
@@ -423,7 +462,7 @@ def _shown_value(name: str, value: object) -> str:
     if Settings.model_fields[name].annotation in {SecretStr, SecretStr | None}:
         return _NOT_SHOWN
     text = str(value)
-    if name.endswith("_url") or name == "search_endpoint":
+    if name.endswith(("_url", "_endpoint")):
         scheme, separator, _ = text.partition("://")
         return f", not {scheme}://…" if separator else _NOT_SHOWN
     return f", not {text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}…'!r}"

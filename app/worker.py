@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -24,7 +25,12 @@ from app.broadcast import BroadcastHints
 from app.composer import Composer
 from app.durable import DurableWorker
 from app.load import MachineLoad
+from app.process import OwnProcess
+from app.prometheus.process import new_registry
+from app.prometheus.server import exposed
+from app.prometheus.worker import WorkerMetrics
 from app.settings import Settings
+from app.tracing import is_traced, start_tracing
 from app.vault import FernetVault
 from app.webhook_sender import HttpWebhookClient
 from domain.crew import environment
@@ -44,16 +50,21 @@ from domain.ports import (
     ToolSecrets,
     Workers,
 )
+from domain.ports.measuring import UNMEASURED
+from domain.ports.tracing import NO_TRACING, Tracing
+from domain.services.alerts import EvaluateAlerts
 from domain.services.approvals import ExpireApprovals
 from domain.services.catalogue import Catalogue
 from domain.services.deliveries import DeliverWebhooks
 from domain.services.dispatcher import Dispatcher, DispatchRules, HandOver
 from domain.services.firing import FireSchedules
+from domain.services.keeping_metrics import KeepMetrics
 from domain.services.model_gateway import GatewayRules, RoutedGateway
 from domain.services.recorder import EventRecorder
 from domain.services.retention import ForgetOld
 from domain.services.runs import RunExecution, RunRules
 from persistence.admissions import SqlAdmissions
+from persistence.alert_store import SqlAlertEvaluations
 from persistence.call_budgets import SqlCallBudgets
 from persistence.deliveries import SqlDeliveries
 from persistence.due_schedules import SqlDueSchedules
@@ -61,6 +72,7 @@ from persistence.engine import Database
 from persistence.expired_approvals import SqlExpiredApprovals
 from persistence.reader import SqlReader
 from persistence.retention import SqlRetention
+from persistence.rollups import SqlRollUps
 from persistence.run_store import SqlRunStore
 from persistence.secrets_reader import SqlToolSecrets
 from persistence.unit_of_work import SqlUnitsOfWork
@@ -77,6 +89,8 @@ SETTLE_SECONDS: Final = 5.0
 EXPIRE_SECONDS: Final = 5.0
 FIRE_SECONDS: Final = 1.0
 DELIVER_SECONDS: Final = 1.0
+ALERT_SECONDS: Final = 5.0
+ROLL_UP_SECONDS: Final = 2.0
 LOST_LIMIT: Final = 100
 """So many calls that nobody books any more are settled at a time."""
 
@@ -111,13 +125,15 @@ class WorkerOptions:
 
     `settings` must say where the database is. Under the same `name` a restarted worker takes up at once what it left
     behind; while another worker has it, the first free one of `spare_names` is taken. `parent_fd` is the reading end
-    of a pipe whose other end only the parent holds: the worker leaves when it is closed.
+    of a pipe whose other end only the parent holds: the worker leaves when it is closed. `metrics_port` is where
+    Prometheus finds it; None: nowhere.
     """
 
     settings: Settings
     name: str
     parent_fd: int | None = None
     spare_names: Sequence[str] = ()
+    metrics_port: int | None = None
 
 
 def default_name(settings: Settings, index: int = 0) -> str:
@@ -156,7 +172,7 @@ def import_everything(settings: Settings) -> None:
     """Import all that a worker needs, and begin nothing: no thread, loop or connection, so that it may be forked."""
     environment.prepare(settings.data_dir / "crewai")
     _loop_factory()
-    for module in _LATER:
+    for module in (*_LATER, *(["app.otlp"] if is_traced(settings) else [])):
         importlib.import_module(module)
 
 
@@ -194,13 +210,17 @@ async def run_worker(options: WorkerOptions, a_runner: RunnerSource | None = Non
         connecting.cancel()
         return
     database = await connecting
+    tracer = start_tracing(options.settings, "worker")
     try:
         names = [options.name, *options.spare_names]
-        started = (a_runner or crew_runner)(options.settings, database)
+        started = (a_runner or partial(crew_runner, tracing=tracer.tracing))(options.settings, database)
         async with held_name(database.pool, names, lambda: _give_way(stop)) as name, started as runner:
-            await _work(replace(options, name=name), database, runner, stop)
+            await _work(replace(options, name=name), database, runner, stop, tracer.tracing)
     finally:
-        await database.close()
+        try:
+            await database.close()
+        finally:
+            await tracer.close()
 
 
 def _give_way(stop: asyncio.Event) -> None:
@@ -208,15 +228,20 @@ def _give_way(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def crew_runner(settings: Settings, database: Database) -> AbstractAsyncContextManager[TaskRunner]:
+def crew_runner(
+    settings: Settings, database: Database, tracing: Tracing = NO_TRACING
+) -> AbstractAsyncContextManager[TaskRunner]:
     """CrewAI over the gateway and LiteLLM, on the running loop, with the money and the secrets of this database."""
     secrets = SqlToolSecrets(database.pool, FernetVault.of(settings))
-    return runner_over(settings, SqlCallBudgets(database.pool, database.waiting), secrets)
+    return runner_over(settings, SqlCallBudgets(database.pool, database.waiting), secrets, tracing)
 
 
 @asynccontextmanager
 async def runner_over(
-    settings: Settings, budgets: CallBudgets, secrets: ToolSecrets | None = None
+    settings: Settings,
+    budgets: CallBudgets,
+    secrets: ToolSecrets | None = None,
+    tracing: Tracing = NO_TRACING,
 ) -> AsyncIterator[TaskRunner]:
     """The same over any budgets, and any tools' secrets or none."""
     from domain.crew.models import LiteLLMClient  # noqa: PLC0415 - `environment.prepare` comes before the import
@@ -239,12 +264,13 @@ async def runner_over(
     threads = settings.worker_concurrency * MAX_PARALLEL_TASKS_CAP + _SPARE_THREADS  # made as they are needed
     rules = GatewayRules(max_output_tokens=settings.max_output_tokens)
     runner = CrewTaskRunner(
-        RoutedGateway(client, budgets, rules),
+        RoutedGateway(client, budgets, rules, tracing),
         loop,
         threads=threads,
         tools=tools,
         call_seconds=settings.model_timeout_seconds,
         secrets=secrets,
+        tracing=tracing,
     )
     try:
         yield runner
@@ -253,14 +279,17 @@ async def runner_over(
         await client.close()
 
 
-async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, stop: asyncio.Event) -> None:
+async def _work(
+    options: WorkerOptions, database: Database, runner: TaskRunner, stop: asyncio.Event, tracing: Tracing
+) -> None:
     hints = BroadcastHints(options.settings.hints_url)
-    work = _Work(options, database, runner, hints)
+    work = _Work(options, database, runner, hints, tracing)
     await hints.start()
     work.recorder.start()
     try:
         await work.enter()
-        async with _duties(work, hints), _dispatching(work):
+        process, port = OwnProcess(database, hints), options.metrics_port
+        async with exposed(work.metrics, options.settings, port, process), _duties(work, hints), _dispatching(work):
             places = options.settings.worker_concurrency
             _log.info("worker_ready", worker=options.name, concurrency=places, pid=os.getpid())
             await stop.wait()
@@ -281,28 +310,36 @@ async def _work(options: WorkerOptions, database: Database, runner: TaskRunner, 
 class _Work:
     """What a worker is made of, once it is connected and has its name."""
 
-    def __init__(self, options: WorkerOptions, database: Database, runner: TaskRunner, hints: Hints) -> None:
+    def __init__(
+        self, options: WorkerOptions, database: Database, runner: TaskRunner, hints: Hints, tracing: Tracing
+    ) -> None:
         settings, pool, self.name = options.settings, database.pool, options.name
+        self.tracing = tracing
         store, self.admissions, self.workers = SqlRunStore(pool), SqlAdmissions(pool), SqlWorkers(pool)
         self.vault, self.probe = FernetVault.of(settings), OperatorProbe()
         self.load = MachineLoad(settings.worker_max_cpu_percent, settings.worker_max_memory_percent)
-        self.recorder = EventRecorder(store, hints)
+        self.metrics = _metrics_of(options)
+        measuring = self.metrics or UNMEASURED
+        self.recorder = EventRecorder(store, hints, measuring=measuring)
         self.hand_over = HandOver(self.admissions, store, hints)
         models = self._catalogue(settings, SqlReader(pool))
         self.run = self._run(settings, store, runner, models)
-        self.composer = Composer(settings, database, hints, models, options.name)
+        self.composer = Composer(settings, database, hints, models, options.name, measuring, tracing)
         self.dispatcher = self._dispatcher(settings)
         self.durable = DurableWorker(_url_of(settings), self.dispatcher.carry_out, options.name)
         self.webhooks = _Webhooks(settings, database, self.vault)
         self.duties = self._duties(settings, store)
-        self.duties.chores += _of_the_tenants(settings, database, hints, self.webhooks)
+        self.duties.chores += _of_the_tenants(settings, database, hints, self.webhooks, tracing)
+
+        if self.metrics:
+            self.metrics.watch(self.recorder, self.run, settings.worker_concurrency)
 
     def _catalogue(self, settings: Settings, reader: SqlReader) -> Catalogue:
         return Catalogue(reader.model_records, self.probe.models, settings.price_rule, self.vault)
 
     def _run(self, settings: Settings, store: SqlRunStore, runner: TaskRunner, models: Catalogue) -> RunExecution:
         rules = RunRules(default_model=settings.model, max_output_tokens=settings.max_output_tokens)
-        return RunExecution(store, self.recorder, runner, models, self.name, rules)
+        return RunExecution(store, self.recorder, runner, models, self.name, rules, self.tracing)
 
     def _dispatcher(self, settings: Settings) -> Dispatcher:
         rules = DispatchRules(settings.worker_concurrency, settings.max_parallel_executions)
@@ -321,6 +358,7 @@ class _Work:
             if await self.hand_over(self.name):
                 break
             await asyncio.sleep(_CONNECT_PAUSE)  # else the dispatcher gives it back later
+        await self.workers.lose(self.name, self.duties.silent_seconds)  # the only worker: nobody else noticed
         await self.workers.leave(self.name)
         await self.duties.beat()
         await self.durable.start()
@@ -332,6 +370,13 @@ class _Work:
                 await self.workers.leave(self.name)
         except Exception as error:  # noqa: BLE001 - see above
             _log.warning("goodbye_failed", worker=self.name, error=repr(error))
+
+
+def _metrics_of(options: WorkerOptions) -> WorkerMetrics | None:
+    """What the worker counts; nothing where nobody could read it."""
+    if options.metrics_port is None:
+        return None
+    return WorkerMetrics(new_registry(), is_by_tenant=options.settings.metrics_tenant_labels)
 
 
 class _Webhooks:
@@ -350,16 +395,23 @@ class _Webhooks:
         await self._client.close()
 
 
-def _of_the_tenants(settings: Settings, database: Database, hints: Hints, webhooks: _Webhooks) -> "list[Chore]":
+def _of_the_tenants(
+    settings: Settings, database: Database, hints: Hints, webhooks: _Webhooks, tracing: Tracing
+) -> "list[Chore]":
     """What tenants asked for that has its time: all of it is in the database, and any worker does it."""
     units = SqlUnitsOfWork(database.engine)
     expire = ExpireApprovals(units, SqlExpiredApprovals(database.pool), hints)
-    schedules = FireSchedules(units, SqlDueSchedules(database.pool), hints)
-    retention = ForgetOld(SqlRetention(database.pool, settings.retention_days))
+    schedules = FireSchedules(units, SqlDueSchedules(database.pool), hints, tracing)
+    metrics = KeepMetrics(SqlRollUps(database.pool))
+    alerts = EvaluateAlerts(SqlAlertEvaluations(database.pool), hints)
+    retention = ForgetOld(SqlRetention(database.pool, settings.retention_days, settings.audit_days))
     return [
         Chore(EXPIRE_SECONDS, expire),
         Chore(FIRE_SECONDS, schedules.fire),
         Chore(DELIVER_SECONDS, webhooks.deliver),
+        Chore(ALERT_SECONDS, alerts.evaluate),
+        Chore(ROLL_UP_SECONDS, metrics.roll_up),
+        Chore(RETENTION_SECONDS, metrics.forget),
         Chore(RETENTION_SECONDS, retention.sweep),
     ]
 
@@ -521,7 +573,7 @@ class Duties:
             if lost != self.name:
                 _log.warning("worker_lost", worker=lost)
                 if await self.hand_over(lost):
-                    await self.workers.leave(lost)
+                    await self.workers.lose(lost, self.silent_seconds)
 
     async def settle(self) -> None:
         """Book the calls of which nobody said in time what became of them."""

@@ -63,7 +63,15 @@ _TEAM: Final = "{ tenant { projects { nodes { teams { nodes { id roles { id } ta
 @contextlib.contextmanager
 def model_server(latency: float = 0.0, content: str = ANSWER) -> Iterator[str]:
     """The scripted model server in a process of its own, answering after so many seconds; its URL."""
-    command = [sys.executable, "-m", "tests.support.model_server", "--latency", str(latency), "--content", content]
+    options = ("--latency", str(latency), "--content", content)
+    with beside("tests.support.model_server", *options) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def beside(module: str, *options: str) -> Iterator[str]:
+    """A server of ours in a process of its own; its URL, which is the first line that it prints."""
+    command = [sys.executable, "-m", module, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:  # noqa: S603 - ours
         assert process.stdout is not None
         try:
@@ -115,13 +123,15 @@ def data_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def regatta(data_dir: Path, model_url: str, *, workers: int = 1, concurrency: int = 16) -> Iterator[Regatta]:
-    """`regatta serve` as it ships: embedded PostgreSQL with its default durability, API, workers."""
+def regatta(
+    data_dir: Path, model_url: str, *, workers: int = 1, concurrency: int = 16, **others: str
+) -> Iterator[Regatta]:
+    """`regatta serve` as it ships, but for `others`: embedded PostgreSQL with its default durability, API, workers."""
     os.environ["OPENAI_API_BASE"] = model_url
     os.environ["OPENAI_API_KEY"] = "none"
     # The machine is to be full: nothing else is on it.
     os.environ["REGATTA_WORKER_MAX_CPU_PERCENT"] = "100"
-    settings = {"model": MODEL, "worker_concurrency": str(concurrency), "workers": str(workers)}
+    settings = {"model": MODEL, "worker_concurrency": str(concurrency), "workers": str(workers), **others}
     with served(data_dir, log_level="warning", **settings) as server:
         server.wait_for_worker()
         wait_until((data_dir / "seeded").exists)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from domain.model.alert import Alert
 from domain.model.approval import Approval
 from domain.model.execution import CancelReport, TaskExecution
 from domain.model.identity import TenantId
@@ -24,6 +25,14 @@ _ACTIVITY: Final = f"""
     UNION ALL
     (SELECT {_APPROVAL} FROM approval WHERE tenant_id = $1 AND decided_at IS NOT NULL AND decided_at >= $2
         ORDER BY decided_at DESC LIMIT $3)
+"""  # noqa: S608 - our own columns
+_ALERT: Final = ", ".join(names_of(Alert))
+_ALERTS: Final = f"""
+    (SELECT {_ALERT} FROM alert WHERE tenant_id = $1 AND state = 'FIRING'
+        ORDER BY fired_at DESC, id DESC LIMIT $3)
+    UNION ALL
+    (SELECT {_ALERT} FROM alert WHERE tenant_id = $1 AND state = 'RESOLVED' AND changed_at >= $2
+        ORDER BY changed_at DESC LIMIT $3)
 """  # noqa: S608 - our own columns
 _AWAITED: Final = f"""
     SELECT {_TASK}, waiting.id FROM task_execution AS waiting
@@ -59,6 +68,11 @@ class ControlReader:
         with reachable():
             rows = await self.pool.fetch(_ACTIVITY, tenant_id, since, limit)
         return [builder_of(Approval)(row) for row in rows]
+
+    async def alert_activity(self, tenant_id: TenantId, since: datetime, limit: int) -> Sequence[Alert]:
+        with reachable():
+            rows = await self.pool.fetch(_ALERTS, tenant_id, since, limit)
+        return [builder_of(Alert)(row) for row in rows]
 
     async def awaited_tasks(
         self, tenant_id: TenantId, ids: Sequence[UUID], limit: int | None = None

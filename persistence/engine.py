@@ -41,6 +41,19 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     }
 
 
+def session_settings(
+    name: str, *, statement_ms: int = STATEMENT_TIMEOUT_MS, idle_seconds: float = STATEMENT_TIMEOUT_MS / 1000
+) -> dict[str, str]:
+    """What every connection of the application says of itself at its start."""
+    return {
+        "role": APPLICATION_ROLE,
+        "application_name": f"regatta {name}",
+        "statement_timeout": str(statement_ms),
+        "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
+        "jit": "off",  # small statements: planning for the compiler costs more than it saves
+    }
+
+
 @dataclass(slots=True)
 class Database:
     """The two ways to one database; `close` when done. Every connection runs as `APPLICATION_ROLE`.
@@ -60,13 +73,7 @@ class Database:
 
         So many seconds after its last statement, the server ends a transaction that is left open, with its locks.
         """
-        settings = {
-            "role": APPLICATION_ROLE,
-            "application_name": f"regatta {name}",
-            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-            "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
-            "jit": "off",  # small statements: planning for the compiler costs more than it saves
-        }
+        settings = session_settings(name, idle_seconds=idle_seconds)
         pool = await asyncpg.create_pool(
             **asyncpg_arguments(url),
             min_size=1,

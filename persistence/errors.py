@@ -81,7 +81,8 @@ def _cause(error: DBAPIError) -> BaseException | None:
 def _violation(error: IntegrityError) -> RegattaError | IntegrityError:
     constraint: str = getattr(_cause(error), "constraint_name", None) or ""
     if constraint.startswith("uq_") and constraint.endswith("_name"):
-        return NameTaken(constraint.removeprefix("uq_").removesuffix("_name").capitalize())
+        table = constraint.removeprefix("uq_").removesuffix("_name")
+        return NameTaken("".join(word.capitalize() for word in table.split("_")))
     for column, (kind, path) in REFERENCES.items():
         if constraint.startswith("fk_") and constraint.endswith(column):
             return NotFound(kind, "").under(path)

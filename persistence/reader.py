@@ -113,7 +113,7 @@ class SqlReader(
             request.after is not None,
             tuple((condition.field, condition.operator) for condition in request.conditions),
         )
-        values = {"tenant_id": tenant_id, "ids": list(ids), **_condition_values(request.conditions)}
+        values = {"tenant_id": tenant_id, "ids": list(ids), **condition_values(request.conditions)}
         totals = await self._totals(kind, shape, values) if request.with_total else {}
         rows = await self._fetch(_page(kind, shape), **values, **_position(kind, request), limit=request.first + 1)
         build, width = builder_of(kind), len(names_of(kind))
@@ -216,7 +216,7 @@ def _matching(kind: type[Any], shape: _Shape, parents: Any) -> list[Any]:
     return [
         table.c.tenant_id == _TENANT,
         table.c[shape.parent] == parents.c.parent,
-        *(_comparison(table.c[name], operator, index) for index, (name, operator) in enumerate(shape.conditions)),
+        *(comparison(table.c[name], operator, index) for index, (name, operator) in enumerate(shape.conditions)),
     ]
 
 
@@ -242,7 +242,8 @@ def _total(kind: type[Any], shape: _Shape) -> Compiled:
     return Compiled.of(select(parents.c.parent, counted.c.total).select_from(parents.join(counted, true())))
 
 
-def _comparison(field: Any, operator: Operator, index: int) -> Any:
+def comparison(field: Any, operator: Operator, index: int) -> Any:
+    """The condition in SQL; its value is bound under its place among all conditions, see `condition_values`."""
     name = f"condition_{index}"
     match operator:
         case Operator.EQ:
@@ -259,7 +260,8 @@ def _comparison(field: Any, operator: Operator, index: int) -> Any:
             return field.is_(None) == bindparam(name)
 
 
-def _condition_values(conditions: Sequence[Condition]) -> dict[str, Any]:
+def condition_values(conditions: Sequence[Condition]) -> dict[str, Any]:
+    """What the statements of `comparison` are given."""
     values = {}
     for index, condition in enumerate(conditions):
         many = isinstance(condition.value, list | tuple)

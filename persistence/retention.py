@@ -9,6 +9,7 @@ from domain.ports import Retention
 from persistence.errors import reachable
 
 _ARCHIVE: Final = "SELECT archive_executions($1, $2)"
+_FORGET_AUDIT: Final = "SELECT forget_audit(now() - make_interval(days => $1), $2)"
 _DROP_MONTH: Final = "SELECT drop_empty_month_partition()"
 
 # From one webhook, or schedule, to the next, each through its index: what is not old is not looked at.
@@ -47,13 +48,34 @@ _FORGET_FIRES: Final = f"""
     WHERE row.tenant_id = old.tenant_id AND row.id = old.id RETURNING row.id
 """  # noqa: S608 - a constant
 
+# An alert fired before it was resolved: the index by that moment gives what may be old.
+_FORGET_ALERTS: Final = f"""
+    DELETE FROM alert AS row USING (
+        SELECT old.tenant_id, old.id FROM tenant
+        CROSS JOIN LATERAL (
+            SELECT tenant_id, id FROM alert AS each
+            WHERE each.tenant_id = tenant.id AND each.fired_at < {_OLD} AND each.resolved_at < {_OLD}
+            ORDER BY each.fired_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS old
+        WHERE coalesce(tenant.retention_days, $1) IS NOT NULL
+        LIMIT $2
+    ) AS old
+    WHERE row.tenant_id = old.tenant_id AND row.id = old.id RETURNING row.id
+"""  # noqa: S608 - a constant
+
 
 class SqlRetention:
-    """See `domain.ports.Retention`. `default_days` holds for tenants that say nothing; None: they keep all for ever."""
+    """See `domain.ports.Retention`. `default_days` holds for tenants that say nothing; None: they keep all for ever.
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", default_days: int | None) -> None:
+    `audit_days` holds for the audit of all tenants, in the same way.
+    """
+
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", default_days: int | None, audit_days: int | None = None
+    ) -> None:
         self.pool = pool
         self.default_days = default_days
+        self.audit_days = audit_days
 
     async def archive(self, limit: int) -> int:
         with reachable():
@@ -68,6 +90,16 @@ class SqlRetention:
 
     async def forget_fires(self, limit: int) -> int:
         return len(await self._rows(_FORGET_FIRES, limit))
+
+    async def forget_alerts(self, limit: int) -> int:
+        return len(await self._rows(_FORGET_ALERTS, limit))
+
+    async def forget_audit(self, limit: int) -> int:
+        if self.audit_days is None:
+            return 0
+        with reachable():
+            count: int = await self.pool.fetchval(_FORGET_AUDIT, self.audit_days, limit)
+        return count
 
     async def drop_month(self) -> bool:
         with reachable():

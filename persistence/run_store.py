@@ -204,6 +204,7 @@ class SqlRunStore:
             ownership = Ownership(tenant_id, execution.project_id, execution_id, epoch)
             await self._take(connection, execution, worker_id, ownership, last)
             claimed = await self._plan(connection, execution, ownership)
+            claimed.is_first = is_first
             if not is_first:
                 await self._remember(connection, claimed)
             return claimed

@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -29,12 +30,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.errors import FailureCode
 from domain.model.admission import Admission
+from domain.model.alert import Alert, AlertMetric, AlertRule, AlertSeverity, AlertState
 from domain.model.approval import Approval, ApprovalDefault, ApprovalKind, ApprovalStatus
+from domain.model.audit import AuditAction, AuditEntry
 from domain.model.credential import Credential, CredentialKind
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.generation import ComposedBy, Fallback, Generation, GenerationFailureCode, GenerationStatus
 from domain.model.journal import CallKind, JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry, TokenSource
+from domain.model.metrics import Subject
 from domain.model.model import Model, Tier
 from domain.model.optimization import Goal, Optimization, OptimizationKind, OptimizationStatus
 from domain.model.project import Project, Tenant
@@ -108,6 +112,7 @@ tenant = Table(
     Column("monthly_budget", Amount),
     Column("max_parallel_executions", Integer),
     Column("retention_days", Integer),
+    Column("alert_rules_seeded_at", Moment),
     PrimaryKeyConstraint("id"),
     CheckConstraint("retention_days >= 1", name="retention_days"),
 )
@@ -317,6 +322,7 @@ execution = Table(
     Column("waited_seconds", Double, nullable=False),
     Column("started_by", Uuid),
     Column("archived_at", Moment),
+    Column("trace_parent", Text),
     Column("emptied_at", Moment),
     _key(),
     _to("project", "project_id"),
@@ -455,6 +461,12 @@ task_execution = Table(
         "ix_task_execution_role",
         "tenant_id",
         "role_id",
+        "finished_at",
+        postgresql_where=text("status IN ('COMPLETED', 'FAILED')"),
+    ),
+    Index(
+        "ix_task_execution_finished",
+        "tenant_id",
         "finished_at",
         postgresql_where=text("status IN ('COMPLETED', 'FAILED')"),
     ),
@@ -781,6 +793,7 @@ webhook_delivery = Table(
     Column("redelivery_of", Uuid),
     Column("created_at", Moment, nullable=False),
     Column("finished_at", Moment),
+    Column("alert_id", Uuid),
     _key(),
     _to("webhook", "webhook_id"),
     _one_of("status", DeliveryStatus),
@@ -805,6 +818,86 @@ webhook_delivery = Table(
     Index("ix_webhook_delivery_locked", "tenant_id", "webhook_id", postgresql_where=text("locked_until IS NOT NULL")),
     comment="The outbox: a trigger on execution_event adds what an enabled webhook wants to be told. Its event is not"
     " referred to, for it may be removed earlier.",
+)
+
+alert_rule = Table(
+    "alert_rule",
+    metadata,
+    *_owned("id"),
+    Column("project_id", Uuid),
+    Column("team_id", Uuid),
+    Column("name", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("threshold", Amount, nullable=False),
+    Column("clears_at", Amount),
+    Column("window_seconds", Double, nullable=False),
+    Column("minimum_samples", Integer),
+    Column("severity", Text, nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("is_seed", Boolean, nullable=False),
+    Column("evaluated_until", Moment, nullable=False),
+    Column("due_at", Moment),
+    Column("state", Text, nullable=False),
+    Column("state_since", Moment),
+    *_record(),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _to("project", "project_id"),
+    _to("team", "team_id"),
+    _one_of("metric", AlertMetric),
+    _one_of("severity", AlertSeverity),
+    _one_of("state", AlertState),
+    Index("uq_alert_rule_name", "tenant_id", "name", unique=True, postgresql_where=text("archived_at IS NULL")),
+    Index("ix_alert_rule_created", "tenant_id", "created_at", "id"),
+    Index("ix_alert_rule_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    comment="What follows is_seed is written by who evaluates it, under the lock of the row. due_at: there is more to"
+    " judge from then on; NULL while the rule is out of use.",
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    *_owned("id", "rule_id"),
+    Column("project_id", Uuid),
+    Column("team_id", Uuid),
+    Column("metric", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("threshold", Amount, nullable=False),
+    Column("value", Amount, nullable=False),
+    Column("peak", Amount, nullable=False),
+    Column("last_value", Amount),
+    Column("message", Text, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    Column("fired_at", Moment, nullable=False),
+    Column("calm_since", Moment),
+    Column("resolved_at", Moment),
+    Column("changed_at", Moment, nullable=False),
+    _key(),
+    _to("alert_rule", "rule_id"),
+    _to("project", "project_id"),
+    _to("team", "team_id"),
+    _one_of("metric", AlertMetric),
+    _one_of("severity", AlertSeverity),
+    CheckConstraint("state IN ('FIRING', 'RESOLVED')", name="state"),
+    CheckConstraint("(state = 'RESOLVED') = (resolved_at IS NOT NULL)", name="resolved_at"),
+    Index("uq_alert_open", "tenant_id", "rule_id", unique=True, postgresql_where=text("state = 'FIRING'")),
+    Index("ix_alert_fired", "tenant_id", "fired_at", "id"),
+    Index("ix_alert_project_fired", "tenant_id", "project_id", "fired_at", "id"),
+    Index("ix_alert_rule_fired", "tenant_id", "rule_id", "fired_at", "id"),
+    Index("ix_alert_changed", "tenant_id", "changed_at", postgresql_where=text("state = 'RESOLVED'")),
+    comment="The incidents: one row from when a rule did not hold until it held again. Triggers tell webhooks.",
+)
+
+worker_loss = Table(
+    "worker_loss",
+    metadata,
+    Column("worker_id", Text, nullable=False),
+    Column("lost_at", Moment, nullable=False),
+    PrimaryKeyConstraint("worker_id", "lost_at"),
+    Index("ix_worker_loss_lost_at", "lost_at"),
+    comment="Infrastructure, of no tenant: workers that fell silent, when others took over what they had. Kept for 30"
+    " days.",
 )
 
 schedule = Table(
@@ -970,6 +1063,7 @@ generation = Table(
     Column("finished_at", Moment),
     Column("decided_at", Moment),
     Column("created_by", Uuid),
+    Column("trace_parent", Text),
     Column("calls", JSONB, nullable=False, server_default=text("'[]'")),
     Column("owner_epoch", Integer, nullable=False, server_default=text("0")),
     Column("worker_id", Text),
@@ -1025,6 +1119,89 @@ optimization = Table(
     _one_of("kind", OptimizationKind),
     _one_of("status", OptimizationStatus),
     Index("ix_optimization_team_created", "tenant_id", "team_id", "created_at", "id"),
+)
+
+metric_pending = Table(
+    "metric_pending",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("task_execution_id", Uuid),
+    Column("role_id", Uuid),
+    Column("tool", Text),
+    Column("is_error", Boolean),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _one_of("subject", Subject),
+    comment="What ended and is in no sum of metric_rollup yet; triggers add it, the roll-up takes it away."
+    " subject_id is the execution, the task execution, the ledger entry, or of a tool's answer the execution, whose"
+    " event may be removed before: what it says is here.",
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+metric_rollup = Table(
+    "metric_rollup",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("dimension", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("grain", Text, nullable=False),
+    Column("start", Moment, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("project_id", Uuid, nullable=False),
+    Column("team_id", Uuid, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("repeated", BigInteger, nullable=False),
+    Column("micros", BigInteger, nullable=False),
+    Column("wait_micros", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost", Amount, nullable=False),
+    Column("durations", ARRAY(BigInteger), nullable=False),
+    Column("waits", ARRAY(BigInteger), nullable=False),
+    _key("dimension", "key", "grain", "start", "subject", "project_id", "team_id"),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    CheckConstraint(
+        "dimension IN ('TENANT', 'PROJECT', 'TEAM', 'ROLE', 'TASK', 'MODEL', 'TOOL', 'STRATEGY', 'TEMPLATE')",
+        name="dimension",
+    ),
+    CheckConstraint("grain IN ('HOUR', 'DAY')", name="grain"),
+    _one_of("subject", Subject),
+    Index("ix_metric_rollup_start", "tenant_id", "dimension", "grain", "start"),
+    comment="Sums of what ended, by hour and by day (UTC); of no project or team: the id of zeros. durations and"
+    " waits are histograms: each element a bucket, shifted by 40 bits, and how many are in it.",
+    postgresql_with={"fillfactor": "70"},
+)
+
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    *_owned("id"),
+    Column("occurred_at", Moment, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("principal_id", Uuid),
+    Column("request_id", Text),
+    Column("address", Text),
+    Column("user_agent", Text),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Uuid, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("before", JSONB(none_as_null=True)),
+    Column("after", JSONB(none_as_null=True)),
+    _key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    _one_of("action", AuditAction),
+    Index("ix_audit_entry_occurred", "tenant_id", "occurred_at", "id"),
+    Index("ix_audit_entry_object", "tenant_id", "object_id", "occurred_at", "id"),
+    Index("ix_audit_entry_request", "tenant_id", "request_id", postgresql_where=text("request_id IS NOT NULL")),
+    comment="Who changed what, from where. Written by triggers alone; nobody changes or removes it.",
 )
 
 idempotency_key = Table(
@@ -1085,10 +1262,13 @@ TABLES: dict[type[object], Table] = {
     Webhook: webhook,
     WebhookSecret: webhook_secret,
     WebhookDelivery: webhook_delivery,
+    AlertRule: alert_rule,
+    Alert: alert,
     Template: template,
     TemplateVersion: template_version,
     TemplateUse: template_use,
     Generation: generation,
     Optimization: optimization,
+    AuditEntry: audit_entry,
 }
 """Where the things of the domain live: a field's name is its column's."""

@@ -19,6 +19,7 @@ from domain.model.template import (
 )
 from persistence.errors import reachable
 from persistence.mapping import builder_of, names_of
+from persistence.origins import last_use
 
 if TYPE_CHECKING:
     import asyncpg
@@ -132,23 +133,17 @@ _USES: Final = (
     "SELECT template_id, count(*), max(created_at) FROM template_use WHERE tenant_id = $1 GROUP BY template_id"
 )
 
-# Of several templates of one generation the first. The last generation that became the team need not have used any.
-_ORIGINS: Final = """
+# The last generation that became the team need not have used any template.
+_ORIGINS: Final = f"""
     SELECT parents.id, used.template_id, used.number, coalesce(accepted.id, used.generation_id)
     FROM unnest($2::uuid[]) AS parents (id)
-    LEFT JOIN LATERAL (
-        SELECT template_id, number, generation_id FROM (
-            SELECT *, max(created_at) OVER (PARTITION BY generation_id) AS moment FROM template_use
-            WHERE tenant_id = $1 AND team_id = parents.id AND task_id IS NULL
-        ) AS each
-        ORDER BY moment DESC, created_at, id LIMIT 1
-    ) AS used ON true
+    LEFT JOIN LATERAL ({last_use("$1", "parents.id")}) AS used ON true
     LEFT JOIN LATERAL (
         SELECT id FROM generation WHERE tenant_id = $1 AND accepted_team_id = parents.id
         ORDER BY decided_at DESC NULLS LAST, id DESC LIMIT 1
     ) AS accepted ON true
     WHERE used.template_id IS NOT NULL OR accepted.id IS NOT NULL
-"""
+"""  # noqa: S608 - constants
 _ORDER: Final = "number"
 _HIGHEST: Final = 2**31 - 1
 

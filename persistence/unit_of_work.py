@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
+from domain.model.acting import Act, acting, origin
 from domain.model.identity import TenantId
 from domain.model.project import Project
 from domain.model.role import Role
@@ -14,6 +15,7 @@ from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import UnitOfWork, UnitsOfWork
 from persistence.errors import translated
+from persistence.repositories.alerts import AlertRulesTable
 from persistence.repositories.approvals import ApprovalsTable
 from persistence.repositories.credentials import CredentialsTable
 from persistence.repositories.definitions import TeamDefinitionsTable
@@ -50,6 +52,7 @@ class SqlUnitOfWork:
         self.generations = GenerationsTable(connection, tenant_id)
         self.templates = TemplatesTable(connection, tenant_id)
         self.optimizations = OptimizationsTable(connection, tenant_id)
+        self.alert_rules = AlertRulesTable(connection, tenant_id)
         self.idempotency = IdempotencyKeysTable(connection, tenant_id)
         self.nested: UnitsOfWork = _Nested(connection)
 
@@ -107,7 +110,30 @@ class SqlUnitsOfWork:
     async def _open(self, tenant_id: TenantId) -> AsyncIterator[UnitOfWork]:
         with translated():
             async with self.engine.connect() as connection:
+                act = acting.get()
+                if act is not None:
+                    await connection.execute(_ACT, _told(act))
                 yield SqlUnitOfWork(connection, tenant_id)
+
+
+# For the transaction alone: the triggers of the audit read it. The server takes no NULL, so it is an empty text.
+_ACT = text(
+    "SELECT set_config('regatta.operation', :operation, true), set_config('regatta.principal', :principal, true),"
+    " set_config('regatta.request_id', :request_id, true), set_config('regatta.address', :address, true),"
+    " set_config('regatta.user_agent', :user_agent, true)"
+)
+
+
+def _told(act: Act) -> dict[str, str]:
+    """Who is acting, and from where, as far as anybody knows."""
+    came = origin.get()
+    return {
+        "operation": act.operation,
+        "principal": str(act.principal_id or ""),
+        "request_id": came.request_id if came else "",
+        "address": (came and came.address) or "",
+        "user_agent": (came and came.user_agent) or "",
+    }
 
 
 def _conforms(units: SqlUnitsOfWork) -> UnitsOfWork:

@@ -142,6 +142,14 @@ _LOST = """
     WHERE admission.worker_id IS NOT NULL AND NOT EXISTS (SELECT FROM worker WHERE worker.id = admission.worker_id)
     ORDER BY id
 """
+# Whoever removes the row notes the loss: the others find none, or a new life of the name, which is not silent.
+_LOSE = """
+    WITH gone AS (
+        DELETE FROM worker WHERE id = $1 AND heartbeat_at < now() - make_interval(secs => $2) RETURNING id
+    )
+    INSERT INTO worker_loss (worker_id, lost_at) SELECT id, clock_timestamp() FROM gone
+"""
+LOSSES_KEPT_DAYS = 30
 NO_MODELS = OperatorModels()
 NO_LOAD = WorkerLoad()
 
@@ -174,6 +182,9 @@ class SqlWorkers:
     async def leave(self, worker_id: str) -> None:
         await self.pool.execute("DELETE FROM worker WHERE id = $1", worker_id)
 
+    async def lose(self, worker_id: str, silent_seconds: float) -> None:
+        await self.pool.execute(_LOSE, worker_id, silent_seconds)
+
     async def any_alive(self, silent_seconds: float) -> bool:
         """Whether some worker was heard of lately; the readiness check asks."""
         alive: bool = await self.pool.fetchval(
@@ -183,9 +194,12 @@ class SqlWorkers:
         return alive
 
     async def tidy(self) -> None:
-        """Make the partitions of the coming months and forget expired idempotency keys, a batch at a time."""
+        """Make the partitions of the coming months, and forget what is over: idempotency keys a batch at a time."""
         await self.pool.execute("SELECT ensure_month_partitions(3)")
         await self.pool.execute(
             "DELETE FROM idempotency_key WHERE ctid IN"
             " (SELECT ctid FROM idempotency_key WHERE expires_at < now() LIMIT 10000 FOR UPDATE SKIP LOCKED)"
+        )
+        await self.pool.execute(
+            "DELETE FROM worker_loss WHERE lost_at < now() - make_interval(days => $1)", LOSSES_KEPT_DAYS
         )

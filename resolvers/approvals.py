@@ -8,14 +8,13 @@ from uuid import UUID
 
 import strawberry
 
-from domain.errors import NotFound
 from domain.model.approval import Approval, ApprovalStatus
 from domain.services.approvals import Decision
 from resolvers import loaders
 from resolvers.context import Info
-from resolvers.edges import Paged, asks_for, with_page_arguments
+from resolvers.edges import Paged, asks_for, existing, with_page_arguments
 from resolvers.inputs import AnswerQuestionInput, ApprovalFilter, ApprovalOrder, ApproveTaskInput, RejectTaskInput
-from resolvers.loaders import AccessPath, ApprovalsByTenant
+from resolvers.loaders import ApprovalsByTenant
 from resolvers.node_ids import uuid_of
 
 # ---------------------------------------------------------------- mutations
@@ -72,21 +71,12 @@ async def approval_activity(
     assignee: Annotated[str | None, _ASSIGNEE] = None,
 ) -> AsyncIterator[Any]:
     """What is open at once, then whatever changes. Raises NotFound."""
-    project = await _existing(info, loaders.ProjectById, "Project", project_id, "projectId")
-    execution = await _existing(info, loaders.ExecutionById, "Execution", execution_id, "executionId")
+    project = await existing(info, loaders.ProjectById, "Project", project_id, "projectId")
+    execution = await existing(info, loaders.ExecutionById, "Execution", execution_id, "executionId")
     is_wanted = _wanted(project, execution, assignee)
     async with aclosing(info.context.services.snapshots.approvals(info.context.tenant_id, is_wanted)) as messages:
         async for found in messages:
             yield ApprovalActivity(found)
-
-
-async def _existing(info: Info, path: AccessPath, kind: str, identifier: str | None, argument: str) -> UUID | None:
-    if identifier is None:
-        return None
-    found = uuid_of(kind, identifier, argument)
-    if await info.context.load(path, found) is None:
-        raise NotFound(kind, identifier).under(argument)
-    return found
 
 
 def _wanted(project: UUID | None, execution: UUID | None, assignee: str | None) -> Callable[[Approval], bool]:

@@ -16,7 +16,8 @@ MAX_MOMENTS = 1_000
 """The most moments in one answer that have to be computed: each takes up to some milliseconds."""
 
 MAX_JUDGED = 1_000
-"""The most roles and tasks that one operation has judged: each takes up to half a millisecond."""
+"""The most roles and tasks that one operation has judged, and things whose metrics it reads: each takes up to half a
+millisecond."""
 
 JUDGING = 20
 """What is judged counts as so many more, however small it is: much is read for it."""
@@ -53,7 +54,7 @@ class Budget:
         self.check()
 
     def judge(self, parts: int) -> None:
-        """Count the roles and tasks of one team that is judged, or of one proposal; raises TooLarge."""
+        """Count the parts of one team or proposal that is judged, or of one question for metrics; raises TooLarge."""
         self._judged += JUDGING + parts
         self.check()
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import strawberry
 from aiodataloader import DataLoader
 
+from domain.model.alert import AlertRule
 from domain.model.identity import PrincipalId, TenantId
 from domain.model.model import Model
 from domain.model.project import Project
@@ -18,7 +19,13 @@ from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.ports import ModelCatalogue, Reader
+from domain.ports.audit import AuditTrail
+from domain.ports.exports import Exports
 from domain.ports.histories import Histories
+from domain.ports.metrics import Metrics
+from domain.ports.process import ProcessStatus
+from domain.ports.tracing import NO_TRACING, Tracing
+from domain.services.alert_feed import AlertFeed
 from domain.services.approvals import DecideApproval
 from domain.services.assessment import AssessTeam, ExplainMatches
 from domain.services.cancelling import CancelExecution, CancelExecutions
@@ -35,6 +42,7 @@ from domain.services.generation_feed import GenerationFeed
 from domain.services.generations import Generations
 from domain.services.instantiating import Instantiate
 from domain.services.optimizations import Optimizations
+from domain.services.recommendations import Recommendations
 from domain.services.routing_preview import PreviewRouting
 from domain.services.schedules import Schedules
 from domain.services.snapshots import Snapshots
@@ -60,6 +68,9 @@ class Services:
     models: Editing[Model]
     catalogue: ModelCatalogue
     histories: Histories
+    metrics: Metrics
+    exports: Exports
+    audit_trail: AuditTrail
     assess: AssessTeam
     explain: ExplainMatches
     preview_routing: PreviewRouting
@@ -81,12 +92,16 @@ class Services:
     snapshots: Snapshots
     schedules: Editing[Schedule]
     scheduling: Schedules
+    alert_rules: Editing[AlertRule]
+    alert_feed: AlertFeed
     templates: Templates
     instantiate: Instantiate
     generations: Generations
     generation_decisions: GenerationDecisions
     generation_feed: GenerationFeed
     optimizations: Optimizations
+    recommendations: Recommendations
+    process: ProcessStatus
 
 
 @dataclass(slots=True)
@@ -98,6 +113,9 @@ class Context:
     services: Services
     reader: Reader
     remembers: bool = True
+    tracing: Tracing = NO_TRACING
+    trace_parent: str | None = None
+    """The traceparent that a websocket was opened with, empty without one; None over HTTP, where a request is open."""
     budget: Budget = field(default_factory=Budget)
     _loaders: dict[Hashable, "DataLoader[Any, Any]"] = field(default_factory=dict)
     _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
@@ -121,7 +139,16 @@ class Context:
     async def fetch(self, path: AccessPath, keys: Sequence[Any]) -> Sequence[Any]:
         """The answers of the path for all keys. Raises TooLarge; then nothing is read any more."""
         self.budget.check()
-        source = Source(self.reader, self.tenant_id, self.budget, self.services.catalogue, self.services.histories)
+        services = self.services
+        source = Source(
+            self.reader,
+            self.tenant_id,
+            self.budget,
+            services.catalogue,
+            services.histories,
+            services.metrics,
+            services.recommendations,
+        )
         return await path.fetch(source, keys)
 
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

@@ -1,8 +1,9 @@
 """How a field of the graph is supplied, declared rather than coded.
 
-`loaded_by` and `paged_by` name an access path and a key; `usage_by` a path whose answer depends on an argument too;
-`computed` names a function of the parent. The breadth-first executor reads these declarations from the field's
-metadata and answers a whole level at once; the ordinary executor calls the resolver made here, one by one.
+`loaded_by` and `paged_by` name an access path and a key; `usage_by` and `asked_by` a path whose answer depends on
+arguments too; `derived_from` a path and several keys; `computed` names a function of the parent. The breadth-first
+executor reads these declarations from the field's metadata and answers a whole level at once; the ordinary executor
+calls the resolver made here, one by one.
 """
 
 import inspect
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
 
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
 from domain.model.page import DEFAULT_PAGE_SIZE, Condition, Operator, PageRequest
 from resolvers.context import Info
 from resolvers.inputs import Direction, MomentFilter, conditions_of
 from resolvers.loaders import AccessPath, Period
+from resolvers.node_ids import uuid_of
 
 EDGE = "regatta.edge"
 
@@ -67,11 +70,12 @@ def storable(condition: Condition) -> Condition:
     if isinstance(value, str) and "\x00" in value:
         raise Invalid.at("The character U+0000 is not allowed.", "filter")
     if isinstance(value, datetime):
-        return Condition(condition.field, condition.operator, _in_utc(value, "filter"))
+        return Condition(condition.field, condition.operator, in_utc(value, "filter"))
     return condition
 
 
-def _in_utc(moment: datetime, *path: str) -> datetime:
+def in_utc(moment: datetime, *path: str) -> datetime:
+    """The moment in UTC, as which one without a zone is taken; raises Invalid."""
     try:
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except OverflowError as error:
@@ -86,6 +90,15 @@ class Asked:
     key: str
     request_of: Callable[[dict[str, Any]], Hashable]
     """What the arguments ask for; raises Invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A function of what the path finds by several keys of the parent, which fields that ask for the same share."""
+
+    path: AccessPath
+    keys: tuple[str, ...]
+    function: Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,32 @@ def loaded_by(path: AccessPath, description: str, *, key: str = "id", attribute:
         return found if attribute is None else getattr(found, attribute)
 
     return strawberry.field(resolver=resolve, description=description, metadata={EDGE: Loaded(path, key, attribute)})
+
+
+def derived_from(path: AccessPath, keys: Sequence[str], function: Callable[..., Any], description: str) -> Any:
+    """A field that follows from what the path finds by each of these keys of the parent."""
+
+    async def resolve(root: strawberry.Parent[Any], info: Info) -> Any:
+        return function(*[await info.context.load(path, getattr(root, key)) for key in keys])
+
+    edge = Derived(path, tuple(keys), function)
+    return strawberry.field(resolver=resolve, description=description, metadata={EDGE: edge})
+
+
+def asked_by(
+    path: AccessPath,
+    key: str,
+    request_of: Callable[[dict[str, Any]], Hashable],
+    arguments: Sequence[inspect.Parameter],
+    description: str,
+) -> Any:
+    """What the path finds by the parent's `key` and what is made of the field's arguments."""
+    edge = Asked(path, key, request_of)
+
+    async def resolve(root: Any, info: Any, **given: Any) -> Any:
+        return await info.context.load(path, (getattr(root, key), request_of(given)))
+
+    return strawberry.field(resolver=_with(resolve, arguments), description=description, metadata={EDGE: edge})
 
 
 def usage_by(path: AccessPath, description: str) -> Any:
@@ -166,7 +205,7 @@ def period_of(arguments: dict[str, Any]) -> Period:
     if wanted is None:
         return Period()
     since, until = (
-        None if moment is None else _in_utc(moment, "period", name)
+        None if moment is None else in_utc(moment, "period", name)
         for name, moment in (("gte", wanted.gte), ("lt", wanted.lt))
     )
     return Period(since, until)
@@ -253,3 +292,13 @@ def selects(selections: SelectionSetNode | None, name: str, fragments: Mapping[s
         elif selects(node.selection_set, name, fragments):  # type: ignore[attr-defined]  # an inline fragment
             return True
     return False
+
+
+async def existing(info: Info, path: AccessPath, kind: str, identifier: str | None, argument: str) -> UUID | None:
+    """The thing that an argument names, None where it names none. Raises NotFound."""
+    if identifier is None:
+        return None
+    found = uuid_of(kind, identifier, argument)
+    if await info.context.load(path, found) is None:
+        raise NotFound(kind, identifier).under(argument)
+    return found

@@ -6,18 +6,24 @@ from typing import Any
 import strawberry
 
 from domain.errors import FailureCode
+from domain.model.alert import AlertMetric, AlertSeverity, AlertState, Unit
 from domain.model.approval import ApprovalDefault, ApprovalKind, ApprovalStatus
+from domain.model.audit import AuditAction
 from domain.model.budget import BudgetScope
 from domain.model.caching import CacheMode
 from domain.model.credential import CredentialKind
 from domain.model.difference import DifferenceKind, Part
 from domain.model.estimate import Basis
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from domain.model.exports import ExportFormat
 from domain.model.generation import ComposedBy, Fallback, GenerationFailureCode, GenerationStatus
+from domain.model.health import HealthCode, HealthStatus
 from domain.model.journal import CallKind
 from domain.model.ledger import CallOutcome, TokenSource
+from domain.model.metrics import Dimension, Granularity, GroupOrder
 from domain.model.model import Tier, Unusable
 from domain.model.optimization import Goal, Metric, OptimizationKind, OptimizationStatus
+from domain.model.recommendation import Impact, RecommendationKind
 from domain.model.role import DelegatesTo, Expertise, Rank
 from domain.model.routing import Complexity, ComplexityFactor, QualityPreference
 from domain.model.schedule import FireKind, FireOutcome, ScheduleOverlap
@@ -432,4 +438,123 @@ _describe(
     COST="Dollars of a completed execution.",
     SECONDS="Seconds of a completed execution, waiting for people not counted.",
     SUCCESS_RATE="The share of executions that are completed, of those completed or failed.",
+)
+_describe(
+    HealthStatus,
+    "How well a deployment is.",
+    HEALTHY="Nothing is wrong.",
+    DEGRADED="Something is slow or missing; work goes on.",
+    UNHEALTHY="Work waits that nobody will do.",
+)
+_describe(
+    HealthCode,
+    "What can be wrong with a deployment.",
+    NO_WORKER="No worker is alive; that is UNHEALTHY as soon as something waits.",
+    QUEUE_STALLED="No place is free, and the oldest execution has been waiting for one for more than 60 seconds.",
+    WORKER_SILENT="A worker did not say goodbye and was not heard of in the last 15 seconds.",
+    WORKER_NOT_TAKING="A worker takes nothing new, for it is stopping or its machine is busy.",
+    POOL_EXHAUSTED="All database connections of the answering process are in use, and somebody waits for one.",
+    BROADCASTER_DOWN="The answering process cannot send or get hints.",
+    BROADCASTER_SLOW="A hint takes more than a second to come back to the answering process.",
+)
+_describe(
+    ExportFormat,
+    "How the rows of a download are written.",
+    CSV="A line of columns and a line for each row, as RFC 4180 has it, in UTF-8, for spreadsheets.",
+    JSON_LINES="A JSON object on each line, for programs.",
+)
+_describe(
+    Dimension,
+    "What metrics are told of.",
+    called="MetricsDimension",
+    TENANT="The whole tenant.",
+    PROJECT="A project.",
+    TEAM="A team.",
+    ROLE="A role of a team.",
+    TASK="A task of a team.",
+    MODEL="A model, by its name.",
+    TEMPLATE="The template that a team was made from last.",
+    DOMAIN="The domain of that template.",
+    TOOL="A tool, by the name that roles call it by.",
+    STRATEGY="The process by which an execution ran.",
+)
+_describe(
+    Granularity,
+    "How long the parts of a period are; all of them begin and end in UTC.",
+    called="MetricsGranularity",
+    HOUR="Full hours.",
+    DAY="Days.",
+    WEEK="Weeks, which begin on Mondays.",
+    MONTH="Calendar months.",
+)
+_describe(
+    GroupOrder,
+    "What is the most.",
+    called="MetricsOrder",
+    COST="What its model calls cost.",
+    DURATION="How long one of them takes on average.",
+    FAILURES="How many failed.",
+    COUNT="How many ended.",
+)
+_describe(
+    AuditAction,
+    "What a mutation did to an object.",
+    CREATED="It was made.",
+    CHANGED="It was changed, archiving and restoring included, or a part of it was added or taken away.",
+    REMOVED="It was removed for good.",
+)
+_describe(
+    AlertMetric,
+    "What an alert rule looks at.",
+    EXECUTION_SECONDS="The longest an execution took that ended in the window or runs, in seconds, waiting for people"
+    " not counted.",
+    FAILURE_RATE="The share of the executions that failed, of those completed or failed in the window: 0 to 1.",
+    TASK_FAILURE_RATE="The share of the tasks that failed, of those completed or failed in the window: 0 to 1.",
+    SPEND="What was booked for model calls in the window, in dollars.",
+    BUDGET_SHARE="The spent part of a monthly budget, the highest of those in the scope: 1 is all of it.",
+    QUEUE_DEPTH="How many executions wait for a place on a worker.",
+    QUEUE_WAIT_SECONDS="How long the execution has waited for a place that has waited longest, in seconds.",
+    WORKERS_LOST="How many workers fell silent in the window, of the whole deployment.",
+)
+_describe(
+    AlertSeverity,
+    "How much an alert matters.",
+    INFO="Good to know.",
+    WARNING="Somebody should look at it.",
+    CRITICAL="Somebody has to look at it now.",
+)
+_describe(
+    AlertState,
+    "Where an alert rule, or an alert, stands.",
+    OK="There was no alert yet; only of rules.",
+    FIRING="It is too much.",
+    RESOLVED="It was too much, and is good again.",
+)
+_describe(
+    Unit,
+    "What the values of an alert rule are told in.",
+    called="AlertUnit",
+    SECONDS="Seconds.",
+    SHARE="A share: 0.05 is 5 %.",
+    DOLLARS="Dollars.",
+    COUNT="A number of things.",
+)
+_describe(
+    RecommendationKind,
+    "What is recommended.",
+    ROLE_DEAR_FOR_TIER="A cheaper model for a role: what it uses is dearer than its tasks ask for.",
+    GUARDRAIL_KEEPS_FAILING="A better model, or a fairer guardrail, for a task whose outputs are refused.",
+    BOTTLENECK="Less time for the task that the others wait for.",
+    GROWING_PROMPT="Shorter prompts for a task that reads more from execution to execution.",
+    UNUSED_TOOL="Fewer tools for a role that never calls some.",
+    WORKER_POOL_TOO_SMALL="More places on workers: executions wait long.",
+    WORKER_POOL_TOO_LARGE="Fewer places on workers: most were never taken.",
+    TEMPLATE_DOES_BETTER="A team of a template whose teams do better at work of the same kind.",
+)
+_describe(
+    Impact,
+    "How much is expected of a recommendation, by the far end of what it is mainly for, in rising order.",
+    LOW="Less than a tenth.",
+    MEDIUM="A tenth or more.",
+    HIGH="Three tenths or more.",
 )

@@ -710,6 +710,8 @@ class ExecutionStatusFilter:
 
 @strawberry.input(description="Which executions; all given conditions must hold.")
 class ExecutionFilter:
+    project_id: strawberry.ID | None = described("Those of this project.", None)
+    team_id: strawberry.ID | None = described("Those of this team.", None)
     status: ExecutionStatusFilter | None = described("By status.", None)
     created_at: MomentFilter | None = described("By the moment of the kickoff.", None)
     started_at: MomentFilter | None = described("By the moment a worker took it.", None)
@@ -857,6 +859,7 @@ _KINDS = {
     "team_id": "Team",
     "execution_id": "Execution",
     "batch_id": "GenerationBatch",
+    "rule_id": "AlertRule",
 }
 """What the ids in filters are ids of."""
 

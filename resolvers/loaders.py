@@ -36,6 +36,8 @@ from domain.model.tool import Tool
 from domain.model.webhook import Webhook, WebhookDelivery
 from domain.ports import ModelCatalogue, Reader
 from domain.ports.histories import Histories
+from domain.ports.metrics import Metrics
+from domain.services.recommendations import Recommendations
 from resolvers.budget import Budget as OperationBudget
 from resolvers.budget import Lists
 
@@ -51,6 +53,8 @@ class Source:
     budget: OperationBudget
     catalogue: ModelCatalogue
     histories: Histories
+    metrics: Metrics
+    recommendations: Recommendations
 
 
 class AccessPath(Hashable, Protocol):

@@ -9,6 +9,8 @@ import strawberry
 from domain.errors import Invalid, NotFound
 from domain.model.page import MAX_PAGE_SIZE
 from resolvers import loaders
+from resolvers.alert_loaders import AlertById, AlertRuleById
+from resolvers.audit_loaders import AuditEntryById
 from resolvers.context import Info
 from resolvers.generation_loaders import GenerationById
 from resolvers.loaders import AccessPath
@@ -37,9 +39,12 @@ BY_KIND: dict[str, AccessPath] = {
     "Schedule": loaders.ScheduleById,
     "ScheduleFire": loaders.ScheduleFireById,
     "Approval": loaders.ApprovalById,
+    "AlertRule": AlertRuleById,
+    "Alert": AlertById,
     "Generation": GenerationById,
     "Optimization": OptimizationById,
     "Template": TemplateById,
+    "AuditEntry": AuditEntryById,
 }
 
 

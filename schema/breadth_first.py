@@ -38,7 +38,7 @@ from strawberry.types.field import StrawberryField
 
 from resolvers.budget import MAX_OBJECTS, TooLarge
 from resolvers.context import Context
-from resolvers.edges import EDGE, Asked, Computed, Loaded, Paged, selects
+from resolvers.edges import EDGE, Asked, Computed, Derived, Loaded, Paged, selects
 
 MAX_VALUES = 1_000_000
 """The most values in one answer: a few objects can be asked for the same field under many aliases."""
@@ -52,7 +52,7 @@ class NotSimple(Exception):
 class Supply:
     """How the values of a field come about."""
 
-    edge: Asked | Computed | Loaded | Paged | None
+    edge: Asked | Computed | Derived | Loaded | Paged | None
     attribute: Callable[[Any], Any] | None
     source: StrawberryField
 
@@ -241,6 +241,9 @@ class _Run:
             case Asked(path, key, request_of):
                 wanted = request_of(arguments)
                 return await self._fetched(path, [(getattr(parent, key), wanted) for parent in parents])
+            case Derived(path, keys, function):
+                columns = [self._fetched(path, [getattr(parent, key) for parent in parents]) for key in keys]
+                return list(map(function, *await self._together(columns)))
             case Paged() as edge:
                 request = edge.request(arguments, with_total=self._selects_total(nodes))
                 self.context.budget.promise(len(parents) * request.first)

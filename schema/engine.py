@@ -34,8 +34,11 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.types.execution import ExecutionResult as StrawberryResult
 from strawberry.types.execution import PreExecutionError
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from domain.errors import RegattaError
+from domain.model.acting import new_fault_id
+from domain.ports.tracing import SpanKind
 from resolvers.budget import Budget, TooLarge
 from resolvers.context import Context
 from schema.breadth_first import BreadthFirst
@@ -57,7 +60,7 @@ MAX_PAIRS = 50_000
 REMEMBERED_DOCUMENTS = 64
 """Only documents that may be run are remembered; the largest take two megabytes each."""
 
-_TOO_LARGE = "The answer would be too large: ask for less at a time."
+_TOO_LARGE = "The answer would be too large, or take too much to work out: ask for less at a time."
 
 _log = structlog.get_logger(__name__)
 
@@ -120,6 +123,11 @@ class Engine(strawberry.Schema):
             raise _Refused(_too_large())
         return Prepared(document, fragments=fragments, errors=())
 
+    def type_of(self, query: str | None, operation_name: str | None) -> str | None:
+        """`query`, `mutation` or `subscription`; None for what cannot be run. Quick for a document just run."""
+        operation = get_operation_ast(self._prepared(query or "").document, operation_name)
+        return operation.operation.value if operation else None
+
     async def execute(
         self,
         query: str | None,
@@ -136,8 +144,20 @@ class Engine(strawberry.Schema):
         refusal = list(prepared.errors) or _refusal(operation, operation_name, allowed_operation_types)
         if refusal or operation is None:
             return PreExecutionError(data=None, errors=refusal)
-        asked = Asked(prepared, operation, variable_values or {}, context_value, operation_name)
-        return await self._answer(asked)
+        with bound_contextvars(operation_id=_new_operation_id()):
+            return await self._traced(Asked(prepared, operation, variable_values or {}, context_value, operation_name))
+
+    async def _traced(self, asked: "Asked") -> StrawberryResult:
+        """The answer, in a span; never its document or variables, for those may hold anything."""
+        kind, name = asked.operation.operation.value, asked.operation.name
+        about = {"graphql.operation.type": kind, "graphql.operation.name": name.value if name else None}
+        parent = asked.context.trace_parent
+        stands = SpanKind.INTERNAL if parent is None else SpanKind.SERVER  # a websocket has no span that answers
+        with asked.context.tracing.span(kind, about, kind=stands, parent=parent) as span:
+            result = await self._answer(asked)
+            if any((error.extensions or {}).get("code") == "INTERNAL" for error in result.errors or ()):
+                span.fail("INTERNAL")
+            return result
 
     async def _answer(self, asked: "Asked") -> StrawberryResult:
         definitions = asked.operation.variable_definitions or ()
@@ -192,6 +212,7 @@ class Engine(strawberry.Schema):
         yield await self.execute(query, variables, context, operation_name=name)
 
     async def _messages(self, asked: "Asked") -> AsyncIterator[StrawberryResult]:
+        bind_contextvars(operation_id=_new_operation_id())  # as long as the task lasts in which it is read: its own
         async with asked.context.operation() as context, aclosing(self._told_messages(asked, context)) as messages:
             async for message in messages:
                 yield message
@@ -215,6 +236,11 @@ class Engine(strawberry.Schema):
                     yield StrawberryResult(data=result.data, errors=told_errors(result.errors))
         except Exception as error:  # noqa: BLE001 - whatever the source raises ends the subscription, and is told
             yield StrawberryResult(data=None, errors=[_told(_at_root(error, asked.operation))])
+
+
+def _new_operation_id() -> str:
+    """For the log lines: the operations of a websocket have one request id among them."""
+    return uuid.uuid4().hex
 
 
 def _at_root(error: Exception, operation: OperationDefinitionNode) -> GraphQLError:
@@ -331,7 +357,7 @@ def _told(error: GraphQLError) -> GraphQLError:
         return _relocated(error, _TOO_LARGE, {"code": "TOO_LARGE"})
     if isinstance(cause, RegattaError):
         return _relocated(error, str(cause), {"code": code_of(cause).value, "argument": place_of(cause) or None})
-    correlation_id = uuid.uuid4().hex
+    correlation_id = new_fault_id()
     _log.error("unexpected error", correlation_id=correlation_id, path=error.path, exc_info=cause)
     return _relocated(error, "Unexpected error", {"code": "INTERNAL", "correlationId": correlation_id})
 

@@ -5,6 +5,7 @@ from typing import Any
 import strawberry
 
 from resolvers import (
+    alerts,
     approvals,
     credentials,
     crews,
@@ -18,6 +19,7 @@ from resolvers import (
     webhooks,
 )
 from schema.payloads import mutation
+from schema.types.alert import AlertRule
 from schema.types.approval import Approval
 from schema.types.credential import Credential
 from schema.types.crew import Unrepresented
@@ -195,6 +197,27 @@ class Mutation:
         editing.restore("Schedule", lambda services: services.schedules),
         "Takes an archived schedule back into use: it fires from now on.",
         schedule=Schedule,
+    )
+    create_alert_rule: Any = mutation(
+        "CreateAlertRule",
+        alerts.create_alert_rule,
+        "Says what must not happen: it is judged from now on.",
+        alert_rule=AlertRule,
+    )
+    update_alert_rule: Any = mutation(
+        "UpdateAlertRule", alerts.update_alert_rule, "Changes an alert rule.", alert_rule=AlertRule
+    )
+    archive_alert_rule: Any = mutation(
+        "ArchiveAlertRule",
+        editing.archive("AlertRule", lambda services: services.alert_rules),
+        "Takes an alert rule out of use: its open alert is resolved, its history stays.",
+        alert_rule=AlertRule,
+    )
+    restore_alert_rule: Any = mutation(
+        "RestoreAlertRule",
+        editing.restore("AlertRule", lambda services: services.alert_rules),
+        "Takes an archived alert rule back into use: it is judged from now on.",
+        alert_rule=AlertRule,
     )
     pause_schedule: Any = mutation(
         "PauseSchedule",

@@ -8,6 +8,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.tools import create_type
 
 from domain.errors import RegattaError
+from domain.model.acting import Act, acting
 from domain.model.texts import camel
 from schema.errors import UserError, told
 
@@ -40,10 +41,13 @@ class Answer(FieldExtension):
     async def resolve_async(
         self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, **kwargs: Any
     ) -> Any:
+        act = acting.set(Act(info.field_name, info.context.principal_id))  # what is written meanwhile is audited
         try:
             return _Payload(errors=[], **self.unpack(await next_(source, info, **kwargs)))
         except RegattaError as error:
             return _Payload(errors=told(error), **dict.fromkeys(self.names))
+        finally:
+            acting.reset(act)
 
 
 class _Payload:

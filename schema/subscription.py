@@ -4,7 +4,8 @@ from typing import Any
 
 import strawberry
 
-from resolvers import approvals, executions, generations
+from resolvers import alerts, approvals, executions, generations
+from schema.types.alert import AlertActivity
 from schema.types.generation import Generation
 from schema.types.progress import ApprovalActivity, EventBatch, ExecutionProgress, ProjectActivity
 
@@ -31,6 +32,11 @@ class Subscription:
         approvals.approval_activity,
         "What humans are asked at once, the newest 1,000 at most, then whatever is asked or decided;"
         " 100 approvals per message at most.",
+    )
+    alert_activity: AlertActivity = watch(
+        alerts.alert_activity,
+        "What fires at once, the newest 1,000 at most, then whatever fires or is resolved; 100 alerts per message at"
+        " most.",
     )
     generation_progress: Generation = watch(
         generations.generation_progress,

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from domain.crew.failures import invalid
 from domain.model.ledger import TokenSource
+from domain.model.model_names import MAX_MODEL_NAME
 from domain.model.prices import TokenCounts
+from domain.model.texts import storable
 from domain.ports import ToolRequest
 
 MOST_TOKENS: Final = 1_000_000_000
@@ -29,11 +31,13 @@ class Collected:
         self.on_chunk: Callable[[], None] = _nothing
         self.finish_reason: str | None = None
         self.counts: TokenCounts | None = None
+        self.model: str | None = None
 
     def take(self, chunk: Any) -> None:
         """Take a piece in OpenAI's shape; raises RunFailed when the answer gets too long."""
         if chunk.choices:
             self._take(chunk.choices[0])
+        self.model = self.model or _name_in(chunk)
         self.on_chunk()
 
     def _take(self, choice: Any) -> None:
@@ -105,6 +109,12 @@ class Collected:
         tool["name"] = tool["name"] or call.function.name or ""
         tool["arguments"] += call.function.arguments or ""
         self._limit()
+
+
+def _name_in(chunk: Any) -> str | None:
+    """Which model the server says that it is; a server of a tenant may say anything, of any length."""
+    name = getattr(chunk, "model", None)
+    return storable(name)[:MAX_MODEL_NAME] if isinstance(name, str) and name else None
 
 
 def _nothing() -> None:

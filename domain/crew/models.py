@@ -397,6 +397,7 @@ def _answer_of(collected: Collected, counts: TokenCounts, source: TokenSource, p
         reasoning_tokens=counts.reasoning,
         token_source=source,
         cost=prices.cost(counts),
+        model=collected.model,
     )
 
 

@@ -21,6 +21,7 @@ from domain.model.output_schema import problem_of
 from domain.model.texts import seconds_of
 from domain.model.tool import Tool, ToolKind
 from domain.ports import ModelGateway, ModelRequest, RunSink, TaskWork, ToolSecret, ToolSecrets
+from domain.ports.tracing import NO_TRACING, Tracing
 
 THREADS: Final = 16
 CLOSING_SECONDS: Final = 0.25
@@ -43,12 +44,14 @@ class CrewTaskRunner:
         tools: ToolSettings | None = None,
         call_seconds: float = DEFAULT_CALL_SECONDS,
         secrets: ToolSecrets | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         tune()
         self._gateway = gateway
         self._loop = loop
         self._means = Means(tools or ToolSettings(), call_seconds)
         self._secrets = secrets
+        self._tracing = tracing
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="crew")
 
     async def run(self, work: TaskWork, sink: RunSink) -> str:
@@ -60,7 +63,7 @@ class CrewTaskRunner:
             Paused, AnswerAwaited: as `TaskRunner.run` says.
             NotRecorded: a call of a tool that must not be made twice could not be put down before it.
         """
-        session = TaskSession(work, sink, self._gateway, self._loop)
+        session = TaskSession(work, sink, self._gateway, self._loop, self._tracing)
         try:
             async with asyncio.timeout(work.timeout_seconds):
                 session.secrets = await self._secrets_for(work)

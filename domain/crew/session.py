@@ -18,6 +18,7 @@ from domain.model.journal import CallKind, JournalEntry
 from domain.model.texts import storable
 from domain.model.tool import Tool
 from domain.ports import ModelAnswer, ModelGateway, ModelRequest, RunSink, TaskWork, ToolSecret
+from domain.ports.tracing import NO_TRACING, Tracing
 
 SHOWN_CHARACTERS: Final = 2_000
 
@@ -48,8 +49,16 @@ class _Ending:
 class TaskSession:
     """Bridges the threads of one attempt to the worker's loop; `abandon` and `stopped` end it for all of them."""
 
-    def __init__(self, work: TaskWork, sink: RunSink, gateway: ModelGateway, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        work: TaskWork,
+        sink: RunSink,
+        gateway: ModelGateway,
+        loop: asyncio.AbstractEventLoop,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         self.work = work
+        self.tracing = tracing
         self._sink = sink
         self._gateway = gateway
         self._loop = loop

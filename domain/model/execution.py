@@ -156,6 +156,7 @@ class Execution:
     sum of such times that are over: they do not count for its time-out. `cache_key` is equal for executions that may
     answer for each other. `retry_of`, `forked_from` and `cached_from` name the execution whose results it takes over.
     `archived_at` is when its tenant's retention emptied it: of inputs, outputs, texts and events nothing is left.
+    `trace_parent` is the traceparent of its kickoff, None where nobody traced that.
     """
 
     tenant_id: TenantId
@@ -194,6 +195,7 @@ class Execution:
     waited_seconds: float = 0.0
     started_by: PrincipalId | None = None
     archived_at: datetime | None = None
+    trace_parent: str | None = None
 
     @property
     def failure(self) -> Failure | None:

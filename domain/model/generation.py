@@ -189,7 +189,7 @@ class Generation:
     documents of ObjectiveAnalysis, Blueprint and Validation; None before their stage. `templates` are those that rules
     composed it from, as `[{"id", "number"}]`. `is_first_valid` says whether the model's first answer would do, None
     without one; `repairs` how often it was sent back. `fallback_reason` says why rules composed it. `sequence` counts
-    the changes.
+    the changes. `trace_parent` is the traceparent of the request for it, None where nobody traced that.
     """
 
     tenant_id: TenantId
@@ -228,6 +228,7 @@ class Generation:
     """When it was READY, FAILED or CANCELLED."""
     decided_at: datetime | None = None
     created_by: PrincipalId | None = None
+    trace_parent: str | None = None
 
     @property
     def failure(self) -> GenerationFailure | None:

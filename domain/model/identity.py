@@ -31,6 +31,9 @@ TemplateUseId = NewType("TemplateUseId", UUID)
 GenerationId = NewType("GenerationId", UUID)
 BatchId = NewType("BatchId", UUID)
 OptimizationId = NewType("OptimizationId", UUID)
+AuditEntryId = NewType("AuditEntryId", UUID)
+AlertRuleId = NewType("AlertRuleId", UUID)
+AlertId = NewType("AlertId", UUID)
 
 DEFAULT_TENANT = TenantId(UUID(int=1))
 """The one tenant there is until principals exist; made by the first migration."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from domain.events import EVENT_TYPES, ExecutionEvent, event_from
 from domain.model.identity import (
+    AlertId,
     ExecutionId,
     PrincipalId,
     ProjectId,
@@ -50,9 +51,13 @@ TOO_MANY: Final = frozenset(
 """Events that come by the dozen in every task: they are for subscriptions."""
 
 
+ALERTS: Final = ("AlertFired", "AlertResolved")
+"""What a webhook can tell of beside events of executions: the alerts of its project, and those of the whole tenant."""
+
+
 def tellable_events() -> list[str]:
     """The types of events that a webhook can tell of, by name."""
-    return sorted(EVENT_TYPES.keys() - TOO_MANY)
+    return sorted((EVENT_TYPES.keys() - TOO_MANY).union(ALERTS))
 
 
 class DeliveryStatus(Enum):
@@ -124,6 +129,8 @@ class WebhookSecret:
 class WebhookDelivery:
     """One event on its way to one webhook: a row that is made in the transaction which stores the event.
 
+    Of an alert `sequence` is 1 when it fired and 2 when it was resolved.
+
     It keeps what the event says, for it is told what happened even when the event itself is gone. `attempts` counts
     the requests that were begun; `locked_until` is set while somebody makes one. Latency in seconds, of the last one.
     """
@@ -149,10 +156,11 @@ class WebhookDelivery:
     id: WebhookDeliveryId = field(default_factory=lambda: WebhookDeliveryId(new_id()))
     created_at: datetime = field(default_factory=utc_now)
     finished_at: datetime | None = None
+    alert_id: AlertId | None = None
 
     @property
     def event(self) -> ExecutionEvent | None:
-        """The event that it tells of; None for a ping."""
+        """The event that it tells of; None for a ping and for an alert."""
         if self.execution_id is None:
             return None
         envelope = {
@@ -178,4 +186,5 @@ class WebhookDelivery:
             self.role_id,
             self.payload,
             redelivery_of=self.id,
+            alert_id=self.alert_id,
         )

@@ -47,7 +47,10 @@ class ToolRequest:
 
 @dataclass(slots=True)
 class ModelAnswer:
-    """What came back from one call; counts in tokens, cost in dollars."""
+    """What came back from one call; counts in tokens, cost in dollars.
+
+    `model` is what the provider says that answered, None where it does not, or nothing came back.
+    """
 
     text: str
     tool_requests: Sequence[ToolRequest] = ()
@@ -57,6 +60,7 @@ class ModelAnswer:
     reasoning_tokens: int = 0
     token_source: TokenSource = TokenSource.PROVIDER
     cost: Decimal = Decimal(0)
+    model: str | None = None
 
 
 class ModelClient(Protocol):

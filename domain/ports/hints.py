@@ -17,7 +17,7 @@ class Listener(Protocol):
 class Hints(Protocol):
     """Tells other processes that there is something new to read. A hint may be lost; it carries no data.
 
-    Topics: `execution:<uuid>`, `project:<uuid>`, `approvals:<tenant>`, `commands`, `waiting`,
+    Topics: `execution:<uuid>`, `project:<uuid>`, `approvals:<tenant>`, `alerts:<tenant>`, `commands`, `waiting`,
     `generations`, `generation:<uuid>`.
     """
 
@@ -44,6 +44,10 @@ def execution_topic(execution_id: UUID) -> str:
 
 def approvals_topic(tenant_id: UUID) -> str:
     return f"approvals:{tenant_id}"
+
+
+def alerts_topic(tenant_id: UUID) -> str:
+    return f"alerts:{tenant_id}"
 
 
 def project_topic(project_id: UUID) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from domain.events import ExecutionEvent
+from domain.model.alert import Alert
 from domain.model.approval import Approval
 from domain.model.availability import ModelRecords, OperatorModels
 from domain.model.budget import Budget, BudgetScope
@@ -102,6 +103,10 @@ class Reader(TemplateQuestions, OptimizationQuestions, Protocol):
 
     async def approval_activity(self, tenant_id: TenantId, since: datetime, limit: int) -> Sequence[Approval]:
         """The approvals that are open, the newest first, and those decided since; at most `limit` of each."""
+        ...
+
+    async def alert_activity(self, tenant_id: TenantId, since: datetime, limit: int) -> Sequence[Alert]:
+        """The alerts that fire, the newest first, and those written to be resolved since; at most `limit` of each."""
         ...
 
     async def activity_by_team(

@@ -86,6 +86,8 @@ class Claimed:
     """The passes of its refinement so far, in order."""
     takeovers: int = 0
     """How often it was taken over from a worker that was lost, this time included."""
+    is_first: bool = False
+    """Whether it was QUEUED until this claim."""
 
 
 class CommandKind(Enum):
@@ -178,6 +180,10 @@ class Workers(Protocol):
 
     async def leave(self, worker_id: str) -> None: ...
 
+    async def lose(self, worker_id: str, silent_seconds: float) -> None:
+        """Forget a worker that was silent for so long, and note the loss: once, however many find it."""
+        ...
+
     async def tidy(self) -> None:
         """Make room for what comes, and forget what is over."""
         ...
@@ -215,6 +221,14 @@ class Retention(Protocol):
 
     async def forget_fires(self, limit: int) -> int:
         """Remove fires of schedules from before that which started nothing, at most so many."""
+        ...
+
+    async def forget_alerts(self, limit: int) -> int:
+        """Remove alerts that were resolved before that, at most so many."""
+        ...
+
+    async def forget_audit(self, limit: int) -> int:
+        """Remove entries of the audit that are older than the deployment keeps them, at most so many."""
         ...
 
     async def drop_month(self) -> bool:

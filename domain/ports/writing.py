@@ -35,6 +35,7 @@ from domain.model.task import Task
 from domain.model.team import Team
 from domain.model.tool import Tool
 from domain.model.webhook import Webhook, WebhookDelivery, WebhookSecret
+from domain.ports.alerts import AlertRules
 from domain.ports.generations import Generations
 from domain.ports.optimizations import Optimizations
 from domain.ports.templates import Templates
@@ -368,6 +369,8 @@ class UnitOfWork(Protocol):
     def templates(self) -> Templates: ...
     @property
     def optimizations(self) -> Optimizations: ...
+    @property
+    def alert_rules(self) -> AlertRules: ...
     @property
     def idempotency(self) -> IdempotencyKeys: ...
     @property

@@ -25,10 +25,12 @@ from domain.model.revision import TeamSnapshot, decode
 from domain.model.rules import Rules
 from domain.model.team import Team
 from domain.ports import WAITING, Hints, UnitOfWork, UnitsOfWork, project_topic
+from domain.ports.tracing import NO_TRACING, Span, Tracing
 from domain.services.busy_teams import make_way
 from domain.services.cancelling import cancel_topics
 from domain.services.executions import admission_of, check_can_run
 from domain.services.idempotency import Once
+from domain.services.spans import FORK, RETRY, pass_trace_on, producing
 
 Planned = tuple[Execution, list[TaskExecution]]
 
@@ -36,9 +38,10 @@ Planned = tuple[Execution, list[TaskExecution]]
 class RetryExecution:
     """Queues a new execution that does what a FAILED or CANCELLED one did not."""
 
-    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
+    def __init__(self, units: UnitsOfWork, hints: Hints, tracing: Tracing = NO_TRACING) -> None:
         self.units = units
         self.hints = hints
+        self.tracing = tracing
 
     async def __call__(
         self,
@@ -55,12 +58,12 @@ class RetryExecution:
         """
         once = Once(key, ("retryExecution", identifier, *_asked(is_paused)))
         once.check()
-        with located("executionId"):
+        with located("executionId"), producing(self.tracing, RETRY) as span:
             async with self.units(tenant_id) as unit:
                 if (first := await once.first(unit)) is not None:
                     return await unit.executions.get(first)
                 planned = await _retried(unit, ExecutionId(identifier), by)
-                made, topics = await _begin(unit, planned, once, is_paused=is_paused)
+                made, topics = await _begin(unit, planned, once, span, is_paused=is_paused)
                 await unit.commit()
         await self.hints.publish(topics)
         return made
@@ -88,9 +91,10 @@ async def _kept(unit: UnitOfWork, identifier: ExecutionId) -> tuple[Execution, S
 class ForkExecution:
     """Queues a new execution that goes another way from a task on; the first one is left as it is."""
 
-    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
+    def __init__(self, units: UnitsOfWork, hints: Hints, tracing: Tracing = NO_TRACING) -> None:
         self.units = units
         self.hints = hints
+        self.tracing = tracing
 
     async def __call__(
         self,
@@ -110,13 +114,14 @@ class ForkExecution:
         once = Once(key, ("forkExecution", identifier, *asked))
         once.check()
         _check(fork)
-        async with self.units(tenant_id) as unit:
-            if (first := await once.first(unit)) is not None:
-                return await unit.executions.get(first)
-            with located("executionId"):
-                planned = await _forked(unit, ExecutionId(identifier), fork, by)
-                made, topics = await _begin(unit, planned, once, is_paused=is_paused)
-            await unit.commit()
+        with producing(self.tracing, FORK) as span:
+            async with self.units(tenant_id) as unit:
+                if (first := await once.first(unit)) is not None:
+                    return await unit.executions.get(first)
+                with located("executionId"):
+                    planned = await _forked(unit, ExecutionId(identifier), fork, by)
+                    made, topics = await _begin(unit, planned, once, span, is_paused=is_paused)
+                await unit.commit()
         await self.hints.publish(topics)
         return made
 
@@ -162,12 +167,15 @@ async def _snapshot(unit: UnitOfWork, execution: Execution) -> TeamSnapshot:
     return decode(revision.content)
 
 
-async def _begin(unit: UnitOfWork, planned: Planned, once: Once, *, is_paused: bool) -> tuple[Execution, Sequence[str]]:
+async def _begin(
+    unit: UnitOfWork, planned: Planned, once: Once, span: Span, *, is_paused: bool
+) -> tuple[Execution, Sequence[str]]:
     """Add the new execution, in this unit of work; with the topics to tell. Its team's present settings count.
 
     Raises Archived, BudgetExceeded, TeamBusy.
     """
     execution, tasks = planned
+    pass_trace_on(span, execution)
     team = await _open_team(unit, execution)
     shortfall = await unit.executions.exhausted_budget(team)
     if shortfall is not None:

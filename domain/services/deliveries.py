@@ -19,6 +19,8 @@ from uuid import UUID
 import structlog
 
 from domain.errors import Unavailable
+from domain.model.alert import AlertMetric, Evidence
+from domain.model.alert_actions import SuggestedAction, actions_for
 from domain.model.money import CURRENCY
 from domain.model.texts import camel
 from domain.model.webhook import DeliveryStatus, Webhook, WebhookDelivery
@@ -169,7 +171,10 @@ def signed(body: bytes, secrets: Sequence[str], moment: int) -> str:
 def body_of(delivery: WebhookDelivery, webhook: Webhook, global_id: GlobalIds) -> bytes:
     """What is sent. Names, ids and money are as the graph shows them; `id` is the same whenever it is sent again."""
     data: dict[str, Any] = {"projectId": global_id("Project", webhook.project_id)}
-    if delivery.execution_id is None:
+    if delivery.alert_id is not None:
+        identifier = f"{delivery.alert_id}-{delivery.sequence}"
+        data |= _alert(delivery.payload, global_id)
+    elif delivery.execution_id is None:
         identifier = str(delivery.id)
         data["webhookId"] = global_id("Webhook", webhook.id)
     else:
@@ -196,10 +201,29 @@ _KINDS: Final = {
     "role_id": "Role",
     "to_role_id": "Role",
     "approval_id": "Approval",
+    "alert_id": "Alert",
+    "rule_id": "AlertRule",
+    "project_id": "Project",
+    "team_id": "Team",
 }
 """Of what kind a thing is that an event refers to by this name."""
 
 _AMOUNT: Final = "_amount"
+
+
+def _alert(payload: Mapping[str, Any], global_id: GlobalIds) -> dict[str, Any]:
+    """What an alert says, with its evidence and what can be done; of one of the tenant the project is the webhook's."""
+    told = {name: value for name, value in payload.items() if name != "project_id" or value is not None}
+    metric = AlertMetric(payload["metric"])
+    details = [Evidence.from_document(each) for each in payload["evidence"]]
+    return _shown(told, global_id) | {
+        "evidence": [_shown(each, global_id) for each in payload["evidence"]],
+        "suggestedActions": [_action(each) for each in actions_for(metric, details, global_id)],
+    }
+
+
+def _action(action: SuggestedAction) -> dict[str, Any]:
+    return {"text": action.text, "mutation": action.mutation, "arguments": action.arguments}
 
 
 def _text(identifier: UUID | None) -> str | None:

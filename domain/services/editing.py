@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from domain.errors import Archived, DependencyCycle, Invalid, StaleVersion, located
+from domain.model.alert import MAX_ALERT_RULES, AlertRule, AlertState
 from domain.model.catalogue import MOST_ENTRIES
 from domain.model.credential import CredentialKind
 from domain.model.identity import RoleId, TaskId, TeamId, TenantId, utc_now
@@ -24,7 +25,7 @@ from domain.model.template import Template
 from domain.model.tool import Tool
 from domain.ports import Repository, UnitOfWork, UnitsOfWork
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template, AlertRule)
 
 MAX_PARTS = 100
 """The most roles, and the most tasks, that a team may have: these lists are not paged."""
@@ -231,12 +232,43 @@ async def _settle_schedule(_unit: UnitOfWork, _schedule: Schedule, _links: Links
     """A schedule is in no revision: it does not change what runs, only when."""
 
 
+async def _enter_alert_rule(unit: UnitOfWork, rule: AlertRule, given: Given) -> None:
+    # One that is in use, or out of use, may be changed and disabled whatever became of what it looks at.
+    if given is EVERYTHING or (rule.is_in_use and rule.due_at is None):
+        await _check_scope(unit, rule)
+    now = await unit.alert_rules.now()
+    if not rule.is_in_use and await unit.alert_rules.close(rule, now):
+        rule.state, rule.state_since = AlertState.RESOLVED, now
+    rule.set_clock(now)
+
+
+async def _check_scope(unit: UnitOfWork, rule: AlertRule) -> None:
+    """What it looks at is there and open; of a team's rule the project is that of the team."""
+    if rule.team_id is not None:
+        with located("teamId"):
+            team = await unit.teams.get(rule.team_id)
+            if team.archived_at:
+                raise Archived("Team")
+        if rule.project_id not in (None, team.project_id):
+            raise Invalid.at("This is not the project of the team.", "projectId")
+        rule.project_id = team.project_id
+    if rule.project_id is not None:
+        with located("projectId"):
+            await _open_project(unit, rule.project_id)
+
+
+async def _settle_alert_rule(unit: UnitOfWork, rule: AlertRule, _links: Links) -> None:
+    if rule.archived_at is None and await unit.alert_rules.count() > MAX_ALERT_RULES:
+        raise Invalid.at(f"A tenant has at most {MAX_ALERT_RULES} alert rules: archive some.", "name")
+
+
 PROJECTS = Kind[Project](lambda unit: unit.projects, _enter_project, _settle_project)
 TEAMS = Kind[Team](lambda unit: unit.teams, _enter_team, _settle_team, "projectId")
 ROLES = Kind[Role](lambda unit: unit.roles, _enter_role, _settle_role, "teamId")
 TASKS = Kind[Task](lambda unit: unit.tasks, _enter_task, _settle_task, "teamId")
 TOOLS = Kind[Tool](lambda unit: unit.tools, _enter_tool, _settle_tool, "projectId")
 SCHEDULES = Kind[Schedule](lambda unit: unit.schedules, _enter_schedule, _settle_schedule, "teamId")
+ALERT_RULES = Kind[AlertRule](lambda unit: unit.alert_rules, _enter_alert_rule, _settle_alert_rule)
 
 
 def models_at(may_reach: Callable[[str], bool]) -> Kind[Model]:

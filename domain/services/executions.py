@@ -22,9 +22,11 @@ from domain.model.routing import QualityPreference
 from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
 from domain.model.team import EXECUTION_TIMEOUT_CAP_SECONDS, MAX_ITERATIONS_CAP, Team, WhenBusy
 from domain.ports import WAITING, Hints, UnitOfWork, UnitsOfWork, project_topic
+from domain.ports.tracing import NO_TRACING, Span, Tracing
 from domain.services.busy_teams import make_way
 from domain.services.cancelling import cancel_topics
 from domain.services.idempotency import Once
+from domain.services.spans import KICKOFF, pass_trace_on, producing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,10 @@ class KickoffTeam:
     team does not mind, and it spends nothing, so no budget does.
     """
 
-    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
+    def __init__(self, units: UnitsOfWork, hints: Hints, tracing: Tracing = NO_TRACING) -> None:
         self.units = units
         self.hints = hints
+        self.tracing = tracing
 
     async def __call__(self, tenant_id: TenantId, request: KickoffRequest, by: PrincipalId | None = None) -> Execution:
         """The new execution, or the first one of the same idempotency key.
@@ -124,17 +127,18 @@ class KickoffTeam:
         """
         request.check()
         once = Once(request.idempotency_key, request.fingerprint)
-        async with self.units(tenant_id) as unit:
-            if (first := await once.first(unit)) is not None:
-                return await unit.executions.get(first)
-            execution, topics = await self._add(unit, request, by)
-            await once.keep(unit, execution.id)
-            await unit.commit()
-        await self.hints.publish([project_topic(execution.project_id), *topics])
+        with producing(self.tracing, KICKOFF) as span:
+            async with self.units(tenant_id) as unit:
+                if (first := await once.first(unit)) is not None:
+                    return await unit.executions.get(first)
+                execution, topics = await self._add(unit, request, by, span)
+                await once.keep(unit, execution.id)
+                await unit.commit()
+            await self.hints.publish([project_topic(execution.project_id), *topics])
         return execution
 
     async def _add(
-        self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None
+        self, unit: UnitOfWork, request: KickoffRequest, by: PrincipalId | None, span: Span
     ) -> tuple[Execution, Sequence[str]]:
         """The execution, and the topics of what else it touched."""
         with located("teamId"):
@@ -142,6 +146,7 @@ class KickoffTeam:
             revision_id, snapshot = await current_revision(unit, team)
             check_can_run(snapshot.team)  # the definition that will run: the team may have changed since it was read
             execution = _queued(snapshot.team, revision_id, request, by)
+            pass_trace_on(span, execution)
             answer = await _answer(unit, execution, request.cache_of(snapshot.team))
             topics: Sequence[str] = ()
             if answer is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from contextvars import Context
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -164,7 +165,7 @@ class _Feed:
 
     async def _read_on(self) -> None:
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._wait_and_read())
+            self._reading = asyncio.create_task(self._wait_and_read(), context=Context())  # nobody's request
         await asyncio.shield(self._reading)
 
     async def _wait_and_read(self) -> None:

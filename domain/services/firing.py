@@ -13,6 +13,7 @@ from domain.model.identity import ExecutionId, ScheduleId, TenantId
 from domain.model.schedule import MAX_OPEN, FireKind, FireOutcome, Schedule, ScheduleFire, ScheduleOverlap
 from domain.model.team import WhenBusy
 from domain.ports import DueSchedules, Hints, Listener, UnitOfWork, UnitsOfWork
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.cancelling import cancel_topics, request_cancel
 from domain.services.executions import KickoffRequest, KickoffTeam
 
@@ -52,14 +53,16 @@ class Held:
             await self.hints.publish(list(dict.fromkeys(self.topics)))
 
 
-async def kick_off(unit: UnitOfWork, schedule: Schedule, kind: FireKind, hints: Hints) -> Execution:
+async def kick_off(
+    unit: UnitOfWork, schedule: Schedule, kind: FireKind, hints: Hints, tracing: Tracing = NO_TRACING
+) -> Execution:
     """The execution that a fire of the locked schedule starts, in this unit of work.
 
     Raises ScheduleBusy where an earlier one is in its way, and what a kickoff raises; then nothing was written.
     """
     async with unit.nested(schedule.tenant_id) as inner:
         when_busy = await _make_way(inner, schedule, kind, hints)
-        kickoff = KickoffTeam(inner.nested, hints)
+        kickoff = KickoffTeam(inner.nested, hints, tracing)
         execution = await kickoff(schedule.tenant_id, _request(schedule, when_busy), schedule.created_by)
         await inner.commit()
     return execution
@@ -115,10 +118,11 @@ class FireSchedules:
     neither loses nor doubles one. Whatever is wrong with one schedule, the others fire.
     """
 
-    def __init__(self, units: UnitsOfWork, due: DueSchedules, hints: Hints) -> None:
+    def __init__(self, units: UnitsOfWork, due: DueSchedules, hints: Hints, tracing: Tracing = NO_TRACING) -> None:
         self.units = units
         self.due = due
         self.hints = hints
+        self.tracing = tracing
 
     async def fire(self) -> int:
         """One round, to be called every second; returns how many fires were dealt with.
@@ -160,7 +164,7 @@ class FireSchedules:
             if taken is None:
                 return False
             schedule, fire = taken
-            await _carry_out(unit, schedule, fire, held)
+            await _carry_out(unit, schedule, fire, held, self.tracing)
             await unit.schedules.save_fire(fire)
             await unit.schedules.set_clock(schedule)
             await unit.commit()
@@ -200,13 +204,13 @@ async def _take_backfill(unit: UnitOfWork, schedule_id: ScheduleId) -> _Taken | 
     return found
 
 
-async def _carry_out(unit: UnitOfWork, schedule: Schedule, fire: ScheduleFire, hints: Hints) -> None:
+async def _carry_out(unit: UnitOfWork, schedule: Schedule, fire: ScheduleFire, hints: Hints, tracing: Tracing) -> None:
     """Let the fire become what it becomes. Raises Unavailable: then it is still to be done."""
     if fire.outcome is FireOutcome.MISSED:
         fire.become(FireOutcome.MISSED)
         return
     try:
-        execution = await kick_off(unit, schedule, fire.kind, hints)
+        execution = await kick_off(unit, schedule, fire.kind, hints, tracing)
     except ScheduleBusy as error:
         fire.become(FireOutcome.SKIPPED, str(error))
     except Unavailable:

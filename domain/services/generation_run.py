@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import structlog
 from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
 
 from domain.errors import FailureCode, Invalid, OwnershipLost, RunFailed, Unavailable
 from domain.model.analysing import analyse
@@ -48,7 +49,10 @@ from domain.model.validation import Finding, FindingCode, Severity, Validation
 from domain.ports import Hints, ModelAnswer, ModelCatalogue, ModelGateway, ModelRequest, Reader, generation_topic
 from domain.ports.generations import ClaimedGeneration, GenerationStore, GenerationWork
 from domain.ports.histories import Histories
+from domain.ports.measuring import UNMEASURED, Measuring
+from domain.ports.tracing import NO_TRACING, SpanKind, Tracing
 from domain.services.generation_sink import GenerationSink
+from domain.services.spans import GENERATION, about_generation, note_generated
 
 MOST_DEATHS: Final = 3
 """A generation whose workers were lost so often is given up: they seem to die of it. Handing it over counts, too."""
@@ -121,6 +125,8 @@ class GenerationParts:
     assess: Assessment
     hints: Hints
     rules: GenerationRules = field(default_factory=GenerationRules)
+    measuring: Measuring = UNMEASURED
+    tracing: Tracing = NO_TRACING
 
 
 class _Failed(Exception):
@@ -143,7 +149,7 @@ class GenerationRun:
         self._parts = parts
         self._claimed = claimed
         self._stored = claimed.generation.status
-        self.sink = GenerationSink(parts.store, claimed.ownership)
+        self.sink = GenerationSink(parts.store, claimed.ownership, parts.measuring)
 
     @property
     def _generation(self) -> Generation:
@@ -155,9 +161,17 @@ class GenerationRun:
         Raises CancelledError when it is to stop: what a call in flight costs is booked all the same.
         """
         try:
-            await self._to_its_end()
+            with bound_contextvars(generation_id=str(self._generation.id)):
+                await self._traced()
         except OwnershipLost:
             _log.info("generation_lost", generation=str(self._generation.id), epoch=self._claimed.ownership.epoch)
+
+    async def _traced(self) -> None:
+        """In the trace of the request for it, whichever claim of it this is."""
+        about, parent = about_generation(self._claimed), self._generation.trace_parent or ""
+        with self._parts.tracing.span(GENERATION, about, kind=SpanKind.CONSUMER, parent=parent) as span:
+            await self._to_its_end()
+            note_generated(span, self._generation)
 
     async def _to_its_end(self) -> None:
         limit = asyncio.timeout(max(0.0, self._left()))

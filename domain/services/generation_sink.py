@@ -10,6 +10,7 @@ from domain.events import ExecutionEvent, OutputStreamed, RoutingDecided
 from domain.model.journal import JournalEntry
 from domain.model.ledger import CallOutcome, LedgerEntry
 from domain.ports.generations import GenerationOwnership, GenerationStore
+from domain.ports.measuring import UNMEASURED, Measuring
 
 _STORE_PAUSE: Final = 0.25
 
@@ -23,8 +24,9 @@ class GenerationSink:
     `characters` what it wrote so far.
     """
 
-    def __init__(self, store: GenerationStore, owner: GenerationOwnership) -> None:
+    def __init__(self, store: GenerationStore, owner: GenerationOwnership, measuring: Measuring = UNMEASURED) -> None:
         self._store = store
+        self._measuring = measuring
         self._owner = owner
         self._booking: set[asyncio.Task[bool]] = set()
         self.asked: str | None = None
@@ -77,7 +79,10 @@ class GenerationSink:
         """Whether the claim still held."""
         while True:
             try:
-                return await self._store.settle(self._owner, entry, journal)
+                is_held = await self._store.settle(self._owner, entry, journal)
             except Unavailable as error:
                 _log.warning("generation_booking_postponed", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE)
+            else:
+                self._measuring.booked(entry)
+                return is_held

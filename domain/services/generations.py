@@ -34,6 +34,7 @@ from domain.model.possible import (
 from domain.model.rules import MAX_BUDGET, MONEY_DIGITS, Rules
 from domain.model.skills_catalogue import skills
 from domain.ports import GENERATIONS, Hints, ModelCatalogue, UnitOfWork, UnitsOfWork, generation_topic
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.blueprints import tools_named
 from domain.services.executions import check_can_run, current_revision
 from domain.services.idempotency import Once
@@ -123,12 +124,14 @@ class Generations:
         hints: Hints,
         default_model: str | None = None,
         domains: Callable[[], Collection[str]] = known_domains,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self.units = units
         self.catalogue = catalogue
         self.hints = hints
         self.default_model = default_model
         self.domains = domains
+        self.tracing = tracing
 
     async def generate(
         self,
@@ -157,7 +160,8 @@ class Generations:
                 return await unit.generations.get(first)
             found = await _opened(unit, target)
             await _check_room(unit, 1)
-            generation = _pending(objective, tenant_id, found, await self._possible(unit, found, terms), by)
+            possible = await self._possible(unit, found, terms)
+            generation = self._pending(objective, tenant_id, found, possible, by)
             await unit.generations.add(generation)
             await once.keep(unit, generation.id)
             await unit.commit()
@@ -205,7 +209,7 @@ class Generations:
             terms = await self._possible(unit, found, terms)
             good = [objectives[result.index] for result in results if result.error is None]
             await _check_room(unit, len(good))
-            made = [replace(_pending(each, tenant_id, found, terms, by), batch_id=batch_id) for each in good]
+            made = [replace(self._pending(each, tenant_id, found, terms, by), batch_id=batch_id) for each in good]
             await unit.generations.add(*made)
             await once.keep(unit, batch_id)
             await unit.commit()
@@ -251,6 +255,23 @@ class Generations:
         most = constraints.max_roles or max(MOST_ROLES, found.roles)
         return replace(terms, constraints=replace(constraints, domain=domain, max_roles=most))
 
+    def _pending(
+        self, objective: str, tenant_id: TenantId, found: _Open, terms: Terms, by: PrincipalId | None
+    ) -> Generation:
+        return Generation(
+            tenant_id,
+            found.project_id,
+            objective,
+            to_document(Constraints, terms.constraints),
+            terms.fallback,
+            team_id=found.team_id,
+            base_hash=found.base_hash,
+            max_budget=terms.max_budget,
+            timeout_seconds=terms.timeout_seconds,
+            created_by=by,
+            trace_parent=self.tracing.current(),
+        )
+
     async def _tell(self, *generations: Generation) -> None:
         await self.hints.publish([GENERATIONS, *(generation_topic(each.id) for each in generations)])
 
@@ -282,21 +303,6 @@ async def _check_room(unit: UnitOfWork, asked: int) -> None:
 async def _check_project(unit: UnitOfWork, project_id: ProjectId) -> None:
     if (await unit.projects.get(project_id)).archived_at:
         raise Archived("Project")
-
-
-def _pending(objective: str, tenant_id: TenantId, found: _Open, terms: Terms, by: PrincipalId | None) -> Generation:
-    return Generation(
-        tenant_id,
-        found.project_id,
-        objective,
-        to_document(Constraints, terms.constraints),
-        terms.fallback,
-        team_id=found.team_id,
-        base_hash=found.base_hash,
-        max_budget=terms.max_budget,
-        timeout_seconds=terms.timeout_seconds,
-        created_by=by,
-    )
 
 
 def _result(index: int, objective: str) -> BulkResult:

@@ -14,6 +14,8 @@ from domain.model.ledger import CallOutcome, Charge, LedgerEntry, TokenSource
 from domain.model.routing import Decision
 from domain.model.texts import storable
 from domain.ports import CallWork, ModelAnswer, ModelClient, ModelRequest, Reservation, RunSink, ToolRequest
+from domain.ports.tracing import NO_TRACING, Span, SpanKind, Tracing
+from domain.services.spans import about_call, call_name, note_booked
 
 COALESCE_SECONDS = 0.05
 
@@ -29,6 +31,7 @@ class ModelCall:
     sink: RunSink
     key: CallKey
     coalesce_seconds: float = COALESCE_SECONDS
+    tracing: Tracing = NO_TRACING
 
     async def answer(self, client: ModelClient) -> ModelAnswer:
         """Make the attempt; returns when its entry is committed.
@@ -38,8 +41,13 @@ class ModelCall:
             CancelledError: the work was abandoned; booked with an estimate, which nobody waits for.
             NotRecorded: the entry cannot be stored.
         """
+        about = about_call(self.request, self.reservation)
+        with self.tracing.span(call_name(self.request), about, kind=SpanKind.CLIENT) as span:
+            return await self._answered(client, span)
+
+    async def _answered(self, client: ModelClient, span: Span) -> ModelAnswer:
         self.sink.emit(RoutingDecided(**self.envelope, **self.numbers, decision=self.decision))
-        booking = _Booking(self, client)
+        booking = _Booking(self, client, span)
         try:
             answer = await client.complete(self.request, booking.text.take)
         except asyncio.CancelledError as cancelled:
@@ -121,9 +129,10 @@ def answer_from(document: Mapping[str, Any]) -> ModelAnswer:
 class _Booking:
     """What is known of an attempt while it lasts, and its ledger entry at the end."""
 
-    def __init__(self, call: ModelCall, client: ModelClient) -> None:
+    def __init__(self, call: ModelCall, client: ModelClient, span: Span) -> None:
         self._call = call
         self._client = client
+        self._span = span
         self._began = perf_counter()
         self.text = StreamedText(self._emit, call.coalesce_seconds)
 
@@ -138,6 +147,7 @@ class _Booking:
         """The entry of the attempt as it ends now, and its event; what the model wrote goes out before."""
         self.text.flush()
         entry = self._entry(outcome, answer, error)
+        note_booked(self._span, entry, answer)
         call = self._call
         event = ModelCalled(
             **call.envelope,

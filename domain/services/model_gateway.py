@@ -34,6 +34,7 @@ from domain.ports import (
     RunSink,
     Verdict,
 )
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.model_calls import COALESCE_SECONDS, ModelCall, answer_from, whose
 
 _STORE_PAUSE = 0.5
@@ -71,10 +72,17 @@ class GatewayRules:
 class RoutedGateway:
     """The ModelGateway port over any ModelClient. All of it lives on one loop."""
 
-    def __init__(self, client: ModelClient, budgets: CallBudgets, rules: GatewayRules | None = None) -> None:
+    def __init__(
+        self,
+        client: ModelClient,
+        budgets: CallBudgets,
+        rules: GatewayRules | None = None,
+        tracing: Tracing = NO_TRACING,
+    ) -> None:
         self.client = client
         self.budgets = budgets
         self.rules = rules or GatewayRules()
+        self.tracing = tracing
         self._releasing: set[asyncio.Task[None]] = set()
 
     def give_back(self, reservation: Reservation) -> None:
@@ -244,7 +252,8 @@ class _Journey:
             self.gateway.give_back(reservation)  # it may have been granted all the same
             raise
         self.attempts += 1
-        call = ModelCall(self.work, request, reservation, decision, self.sink, self.key, self.gateway.rules.coalesce)
+        how = (self.gateway.rules.coalesce, self.gateway.tracing)
+        call = ModelCall(self.work, request, reservation, decision, self.sink, self.key, *how)
         try:
             return await call.answer(self.gateway.client)
         except RunFailed as failure:

@@ -18,6 +18,7 @@ from domain.model.journal import JournalEntry
 from domain.model.ledger import LedgerEntry
 from domain.model.texts import storable
 from domain.ports import Change, Hints, Ownership, RunStore, approvals_topic, execution_topic, project_topic
+from domain.ports.measuring import UNMEASURED, Measuring
 
 GROUP_EVENTS = 1_000
 """About how many events go into one transaction."""
@@ -53,10 +54,18 @@ class EventRecorder:
         store: where to commit.
         hints: told after each commit, for each execution and project that has something new.
         on_lost: called with the ownership of a run whose report was refused: it must stop.
+        measuring: told of each change that is written.
     """
 
-    def __init__(self, store: RunStore, hints: Hints, on_lost: Callable[[Ownership], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        hints: Hints,
+        on_lost: Callable[[Ownership], None] = lambda _: None,
+        measuring: Measuring = UNMEASURED,
+    ) -> None:
         self.on_lost = on_lost
+        self._measuring = measuring
         self._store = store
         self._hints = hints
         self._lock = Lock()
@@ -72,6 +81,11 @@ class EventRecorder:
         self._committing: Sequence[_Entry] = ()
         self._unbooked: dict[Ownership, BookingsLost] = {}
         self._publishing: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many changes are not committed yet."""
+        return len(self._queue) + len(self._committing)
 
     def start(self) -> None:
         """Begin to commit, on the running loop."""
@@ -298,6 +312,7 @@ class EventRecorder:
         changed: dict[Ownership, None] = {}
         asking: list[Ownership] = []
         for entry, is_accepted in zip(group, accepted, strict=True):
+            self._measuring.committed(entry.change, is_accepted=is_accepted)
             if is_accepted:
                 changed[entry.change.ownership] = None
                 asking += [entry.change.ownership] * bool(entry.change.approvals)

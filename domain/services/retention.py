@@ -19,7 +19,7 @@ _MOST_MONTHS: Final = 12
 
 
 class ForgetOld:
-    """Empties old executions and removes old deliveries and fires. Any number of workers may do it at once."""
+    """Empties old executions and removes old deliveries, fires and alerts. Any number of workers may do it at once."""
 
     def __init__(self, retention: Retention, batch: int = BATCH, pause_seconds: float = PAUSE_SECONDS) -> None:
         self.retention = retention
@@ -29,7 +29,8 @@ class ForgetOld:
     async def sweep(self) -> int:
         """All that is old, within bounds; returns how many rows were emptied or removed. Raises Unavailable."""
         retention = self.retention
-        steps = (retention.archive, retention.forget_deliveries, retention.forget_fires)
+        rows = (retention.forget_deliveries, retention.forget_fires, retention.forget_alerts, retention.forget_audit)
+        steps = (retention.archive, *rows)
         forgotten = sum([await self._in_batches(step) for step in steps])
         for _ in range(_MOST_MONTHS):
             if not await retention.drop_month():

@@ -11,6 +11,7 @@ from typing import Any, Required, TypedDict
 from uuid import uuid4
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from domain.errors import AnswerAwaited, BookingsLost, FailureCode, OwnershipLost, Paused, RunFailed, Unavailable
 from domain.events import (
@@ -27,7 +28,14 @@ from domain.events import (
     TaskStarted,
 )
 from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
-from domain.model.execution import TASK_DONE, TASK_FINAL, ExecutionStatus, TaskExecution, TaskExecutionStatus
+from domain.model.execution import (
+    TASK_DONE,
+    TASK_FINAL,
+    Execution,
+    ExecutionStatus,
+    TaskExecution,
+    TaskExecutionStatus,
+)
 from domain.model.identity import ApprovalId, ExecutionId, ProjectId, RoleId, TaskExecutionId, TenantId, utc_now
 from domain.model.refinement import (
     SCORE_SCHEMA,
@@ -42,7 +50,9 @@ from domain.model.refinement import (
 from domain.model.routing import Route
 from domain.model.team import Process
 from domain.ports import Change, Claimed, ModelCatalogue, RunStore, Signals, TaskRunner
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.recorder import EventRecorder
+from domain.services.spans import EVALUATION, TASK, about_task
 from domain.services.task_work import RunRules, TaskSink, Workbench
 
 _LONGEST_PAUSE = 10.0
@@ -85,6 +95,7 @@ class RunParts:
     runner: TaskRunner
     models: ModelCatalogue
     rules: RunRules
+    tracing: Tracing = NO_TRACING
 
 
 @dataclass(slots=True)
@@ -122,6 +133,8 @@ class Run:
         self._is_leaving = False
         self._failure: RunFailed | None = None
         self._stop: Stop | None = None
+        self.ended: Execution | None = None
+        """As it was stored when the run came to its end, or stopped for a while."""
 
     # From outside.
 
@@ -340,6 +353,7 @@ class Run:
 
         Raises Paused when it stopped before its end.
         """
+        bind_contextvars(task_execution_id=str(task.id))  # nobody unbinds it: the context is that of this work alone
         role, sink = self._bench.role_of(task), self._bench.sink(task)
         while True:
             if self._is_pausing:
@@ -377,14 +391,15 @@ class Run:
         signals = self._signals[task.id] = Signals(is_pausing=self._is_pausing)
         seconds, late = self._bench.time_limit()
         clock = asyncio.timeout(seconds)
-        try:
-            async with clock:
-                work = await self._bench.work(task, chosen, signals)
-                return await self._parts.runner.run(work, sink)
-        except TimeoutError as error:
-            if not clock.expired():
-                raise
-            raise late from error
+        with self._parts.tracing.span(TASK, about_task(task)):
+            try:
+                async with clock:
+                    work = await self._bench.work(task, chosen, signals)
+                    return await self._parts.runner.run(work, sink)
+            except TimeoutError as error:
+                if not clock.expired():
+                    raise
+                raise late from error
 
     async def _after(self, task: TaskExecution, failure: RunFailed) -> None:
         """Waits before the next attempt; raises the failure when there is none."""
@@ -470,8 +485,9 @@ class Run:
         try:
             work = await self._bench.evaluation(task, self._signals[task.id])
             prompt = evaluation_prompt(task.description, task.expected_output, output)
-            async with asyncio.timeout(work.timeout_seconds):
-                answer = await self._parts.runner.evaluate(work, prompt, SCORE_SCHEMA, sink)
+            with self._parts.tracing.span(EVALUATION, about_task(task)):
+                async with asyncio.timeout(work.timeout_seconds):
+                    answer = await self._parts.runner.evaluate(work, prompt, SCORE_SCHEMA, sink)
             done.scores, done.critique = scores_in(answer)
             done.score = mean(done.scores)
         except TimeoutError:
@@ -677,6 +693,7 @@ class Run:
                 passes=noted.passes,
             )
         )
+        self.ended = execution
 
     def _rest(self, status: ExecutionStatus) -> list[TaskExecution]:
         """The tasks that did not come to an end, as what becomes of them."""

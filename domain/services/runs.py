@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from domain.errors import OwnershipLost, Unavailable
 from domain.model.identity import ExecutionId
 from domain.ports import AdmissionKey, Claimed, ModelCatalogue, Ownership, RunStore, TaskRunner
+from domain.ports.tracing import NO_TRACING, SpanKind, Tracing
 from domain.services.recorder import EventRecorder
 from domain.services.run import Run, RunParts, Stop, unexpected
+from domain.services.spans import EXECUTION, about_run, note_end, queue_wait
 from domain.services.task_work import RunRules
 
 __all__ = ["RunExecution", "RunRules"]
@@ -38,11 +41,12 @@ class RunExecution:
         models: ModelCatalogue,
         worker_id: str,
         rules: RunRules,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self.store = store
         self.recorder = recorder
         self.worker_id = worker_id
-        self._parts = RunParts(store, recorder, runner, models, rules)
+        self._parts = RunParts(store, recorder, runner, models, rules, tracing)
         self._runs: dict[ExecutionId, Run] = {}
         self._is_stopping = False
         recorder.on_lost = self.lose
@@ -62,25 +66,35 @@ class RunExecution:
 
         Failures are data, never raised. Raises CancelledError when the worker stops: somebody has to go on with it.
         """
-        claimed = await self._claim(admission)
-        if claimed is None:
-            return
-        if self._is_stopping:  # meanwhile: what was claimed is handed on
-            raise asyncio.CancelledError
-        self.recorder.announce(claimed.ownership)
-        if self._supersedes(claimed.ownership):
-            await self._carry_out(Run(self._parts, claimed))
+        with bound_contextvars(execution_id=str(admission.execution_id)):
+            claimed = await self._claim(admission)
+            if claimed is None:
+                return
+            if self._is_stopping:  # meanwhile: what was claimed is handed on
+                raise asyncio.CancelledError
+            self.recorder.announce(claimed.ownership)
+            if self._supersedes(claimed.ownership):
+                await self._carry_out(Run(self._parts, claimed), claimed)
 
-    async def _carry_out(self, run: Run) -> None:
+    async def _carry_out(self, run: Run, claimed: Claimed) -> None:
         execution_id = run.ownership.execution_id
         self._runs[execution_id] = run
         try:
-            await run.carry_out()
+            await self._traced(run, claimed)
         except OwnershipLost:
             _log.info("run_lost", execution_id=str(execution_id), epoch=run.ownership.epoch)
         finally:
             if self._runs.get(execution_id) is run:
                 del self._runs[execution_id]
+
+    async def _traced(self, run: Run, claimed: Claimed) -> None:
+        """Carry it out in the trace of its kickoff, whichever run of it this is."""
+        tracing, parent = self._parts.tracing, claimed.execution.trace_parent or ""
+        with tracing.span(EXECUTION, about_run(claimed), kind=SpanKind.CONSUMER, parent=parent) as span:
+            queue_wait(tracing, claimed, span)
+            await run.carry_out()
+            if run.ended is not None:
+                note_end(span, run.ended)
 
     def _supersedes(self, ownership: Ownership) -> bool:
         """Whether this claim is the newest of its execution here; an older run of it stops, and pays no more."""

@@ -11,6 +11,7 @@ from domain.model.identity import TenantId, utc_now
 from domain.model.rules import Rules
 from domain.model.schedule import MAX_BACKFILL, FireOutcome, Schedule, ScheduleFire
 from domain.ports import Hints, UnitOfWork, UnitsOfWork
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.firing import Held, kick_off
 from domain.services.idempotency import Once
 
@@ -28,9 +29,10 @@ class Backfill:
 class Schedules:
     """All raise NotFound, and all but `drop_backfill` Archived; what goes wrong is located at `id`."""
 
-    def __init__(self, units: UnitsOfWork, hints: Hints) -> None:
+    def __init__(self, units: UnitsOfWork, hints: Hints, tracing: Tracing = NO_TRACING) -> None:
         self.units = units
         self.hints = hints
+        self.tracing = tracing
 
     async def pause(self, tenant_id: TenantId, identifier: UUID) -> Schedule:
         """Let it fire no more until it is resumed; a paused one stays as it is."""
@@ -55,7 +57,7 @@ class Schedules:
                 first = await once.first(unit)
                 if first is not None:
                     return await unit.schedules.get_fire(first)
-                fire = await _trigger(unit, await _in_use(unit, identifier), held)
+                fire = await _trigger(unit, await _in_use(unit, identifier), held, self.tracing)
                 await once.keep(unit, fire.id)
                 await unit.commit()
         await held.release()
@@ -99,10 +101,10 @@ async def _in_use(unit: UnitOfWork, identifier: UUID) -> Schedule:
     return schedule
 
 
-async def _trigger(unit: UnitOfWork, schedule: Schedule, hints: Hints) -> ScheduleFire:
+async def _trigger(unit: UnitOfWork, schedule: Schedule, hints: Hints, tracing: Tracing) -> ScheduleFire:
     fire = schedule.triggered(utc_now())
     try:
-        execution = await kick_off(unit, schedule, fire.kind, hints)
+        execution = await kick_off(unit, schedule, fire.kind, hints, tracing)
     except Invalid as error:  # what is wrong with the kickoff has no place of its own in this request
         raise Invalid([Problem(it.message, ("id",)) for it in error.problems]) from error
     except RegattaError as error:

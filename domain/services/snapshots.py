@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
@@ -103,7 +104,7 @@ class Snapshots:
                 version, rows = await shared.newer(version)
                 changed = [execution for execution, last in rows if known.get(execution.id) != last]
                 lost = {execution.id for execution in under_way} - _sequences(rows).keys()
-                changed += [it for it in await self._lost(Execution, tenant_id, lost) if it.is_final]
+                changed += [it for it in await self.lost(Execution, tenant_id, lost) if it.is_final]
                 known = _sequences(rows)
                 under_way = [execution for execution, _ in rows if not execution.is_final]
                 for start in range(0, len(changed), MESSAGE_SIZE):
@@ -129,13 +130,13 @@ class Snapshots:
             while True:
                 version, rows = await shared.newer(version)
                 lost = {it for it, status in known.items() if status is ApprovalStatus.PENDING} - {it.id for it in rows}
-                decided = [it for it in await self._lost(Approval, tenant_id, lost) if not it.is_open]
+                decided = [it for it in await self.lost(Approval, tenant_id, lost) if not it.is_open]
                 changed = [it for it in (*rows, *decided) if known.get(it.id) is not it.status and is_wanted(it)]
                 known = {approval.id: approval.status for approval in rows}
                 for start in range(0, len(changed), MESSAGE_SIZE):
                     yield changed[start : start + MESSAGE_SIZE]
 
-    async def _lost(self, kind: type[T], tenant_id: TenantId, ids: Collection[UUID]) -> Sequence[T]:
+    async def lost(self, kind: type[T], tenant_id: TenantId, ids: Collection[UUID]) -> Sequence[T]:
         """What was open when this subscriber last read, and is neither that nor `RECENT` any more.
 
         A client that takes its messages late, or a store that does not answer, makes more than that of a moment.
@@ -219,7 +220,7 @@ class _Shared(Generic[T]):
             await self._read_since(_now() - self._interval_seconds)
         while self._version <= version:
             if self._reading is None or self._reading.done():
-                self._reading = asyncio.create_task(self._wait_and_read())
+                self._reading = asyncio.create_task(self._wait_and_read(), context=Context())  # nobody's request
             await asyncio.shield(self._reading)
         return self._version, cast("T", self._latest)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import Column, Table, delete, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,7 +89,8 @@ class TeamDefinitionsTable:
         unique = list(dict.fromkeys(depends_on))
         await self._require(tables.task, "Task", "dependsOn", depends_on, tables.task.c.team_id == task.team_id)
         links = [TaskDependency(self.tenant_id, task.team_id, task.id, other) for other in unique]
-        await self._replace(tables.task_dependency, tables.task_dependency.c.task_id == task.id, links)
+        table = tables.task_dependency
+        await self._replace(table, table.c.task_id == task.id, table.c.depends_on_id, links)
 
     async def set_tools(self, role: Role, tool_ids: Sequence[UUID]) -> None:
         unique = list(dict.fromkeys(tool_ids))
@@ -100,7 +101,8 @@ class TeamDefinitionsTable:
         )
         await self._require(tables.tool, "Tool", "toolIds", tool_ids, tables.tool.c.project_id == project)
         links = [RoleTool(self.tenant_id, role.id, ToolId(tool_id)) for tool_id in unique]
-        await self._replace(tables.role_tool, tables.role_tool.c.role_id == role.id, links)
+        table = tables.role_tool
+        await self._replace(table, table.c.role_id == role.id, table.c.tool_id, links)
 
     async def _require(self, table: Table, kind: str, name: str, ids: Sequence[UUID], scope: Any) -> None:
         """Raises NotFound for an id that is not in the scope; locks what it finds against edits.
@@ -117,11 +119,16 @@ class TeamDefinitionsTable:
             if identifier not in found:
                 raise NotFound(kind, identifier).under(name, str(index))
 
-    async def _replace(self, table: Table, scope: Any, links: Sequence[TaskDependency | RoleTool]) -> None:
-        await self.connection.execute(delete(table).where(table.c.tenant_id == self.tenant_id, scope))
-        if links:
+    async def _replace(
+        self, table: Table, scope: Any, target: Column[UUID], links: Sequence[TaskDependency | RoleTool]
+    ) -> None:
+        """What stays is not touched: the audit tells of every link that goes or comes."""
+        rows = [values_of(link) for link in links]
+        others = target.not_in([row[target.name] for row in rows])
+        await self.connection.execute(delete(table).where(table.c.tenant_id == self.tenant_id, scope, others))
+        if rows:
             with translated():
-                await self.connection.execute(insert(table), [values_of(link) for link in links])
+                await self.connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
 
     async def tools_named(self, project_id: ProjectId, names: Sequence[str]) -> Sequence[Tool]:
         tool = tables.tool

@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import NotFound, StaleVersion
+from domain.model.alert import AlertRule
 from domain.model.identity import TenantId, utc_now
 from domain.model.model import Model
 from domain.model.project import Project
@@ -21,7 +22,7 @@ from persistence.errors import translated
 from persistence.mapping import builder_of, columns_of, values_of
 from persistence.tables import TABLES
 
-Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template)
+Thing = TypeVar("Thing", Project, Team, Role, Task, Tool, Model, Schedule, Template, AlertRule)
 
 
 class Things(Generic[Thing]):

@@ -86,6 +86,7 @@ class WebhooksTable:
             table.c.webhook_id == delivery.webhook_id,
             table.c.status == DeliveryStatus.PENDING.value,
             table.c.execution_id.is_not_distinct_from(delivery.execution_id),
+            table.c.alert_id.is_not_distinct_from(delivery.alert_id),
             table.c.sequence.is_not_distinct_from(delivery.sequence),
             table.c.event_type == delivery.event_type,
         )

@@ -10,6 +10,8 @@ from resolvers.edges import loaded_by, paged_by, usage_by
 from resolvers.generation_inputs import GenerationFilter, GenerationOrder
 from resolvers.generation_loaders import GenerationsByProject, GenerationsByTenant
 from resolvers.inputs import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
+from resolvers.metrics import metrics_by
+from resolvers.metrics_loaders import MetricsByProject
 from resolvers.template_inputs import ORDER_TEXT, TemplateFilter, TemplateOrder
 from resolvers.template_loaders import TemplatesByTenant
 from schema.node import Node, global_id, stands_for
@@ -18,6 +20,7 @@ from schema.types.lazy import (
     CredentialType,
     ExecutionType,
     GenerationType,
+    MetricsType,
     ModelType,
     TeamType,
     TemplateType,
@@ -72,6 +75,7 @@ class Project(Record, Node):
     )
     budget: Budget = loaded_by(loaders.BudgetOfProject, "Its budget of this calendar month (UTC).")
     usage: Usage = usage_by(loaders.UsageOfProject, "What the model calls of its teams took.")
+    metrics: MetricsType = metrics_by(MetricsByProject, "What became of the work of its teams, and what it took.")
     tenant: "Tenant" = loaded_by(loaders.TenantById, "The tenant it belongs to.", key="tenant_id")
 
 

@@ -7,8 +7,10 @@ from domain.model import role as domain
 from domain.model.role import DelegatesTo, Expertise, Rank
 from resolvers import loaders
 from resolvers.edges import loaded_by, usage_by
+from resolvers.metrics import metrics_by
+from resolvers.metrics_loaders import MetricsByRole
 from schema.node import Node, global_id, stands_for
-from schema.types.lazy import TeamType, ToolType
+from schema.types.lazy import MetricsType, TeamType, ToolType
 from schema.types.record import Record
 from schema.types.values import Usage
 
@@ -49,4 +51,7 @@ class Role(Record, Node):
     supervisor: "Role | None" = loaded_by(loaders.RoleById, "The role it reports to.", key="supervisor_id")
     subordinates: list["Role"] = loaded_by(loaders.SubordinatesByRole, "The roles that report to it.")
     usage: Usage = usage_by(loaders.UsageOfRole, "What its model calls took.")
+    metrics: MetricsType = metrics_by(
+        MetricsByRole, "What became of its tasks, model calls and tool calls; it has no executions of its own."
+    )
     tools: list[ToolType] = loaded_by(loaders.ToolsByRole, "The tools it may use.")

@@ -10,8 +10,10 @@ from domain.model.routing import QualityPreference
 from domain.model.task import placeholders
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by
+from resolvers.metrics import metrics_by
+from resolvers.metrics_loaders import MetricsByTask
 from schema.node import Node, global_id, stands_for
-from schema.types.lazy import RoleType, TeamType
+from schema.types.lazy import MetricsType, RoleType, TeamType
 from schema.types.record import Record
 from schema.types.values import Money
 
@@ -59,3 +61,7 @@ class Task(Record, Node):
     team: TeamType = loaded_by(loaders.TeamById, "The team it belongs to.", key="team_id")
     role: RoleType | None = loaded_by(loaders.RoleById, "Who does it; null when it is matched by skill.", key="role_id")
     depends_on: list["Task"] = loaded_by(loaders.DependenciesByTask, "The tasks it waits for.")
+    metrics: MetricsType = metrics_by(
+        MetricsByTask,
+        "What became of its task executions, model calls and tool calls; it has no executions of its own.",
+    )

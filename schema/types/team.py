@@ -9,15 +9,20 @@ from domain.model.team import Oversight, Process, TeamStatus, WhenBusy
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
 from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter, Order, ThingFilter
+from resolvers.metrics import metrics_by
+from resolvers.metrics_loaders import MetricsByTeam
 from resolvers.optimization_inputs import OptimizationFilter
 from resolvers.optimization_loaders import OptimizationsByTeam
+from resolvers.recommendations import RecommendationsByTeam, recommended_by
 from resolvers.template_loaders import OriginByTeam
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import (
     ExecutionType,
+    MetricsType,
     OptimizationType,
     ProjectType,
+    RecommendationReportType,
     RoleType,
     ScheduleType,
     TaskType,
@@ -60,6 +65,7 @@ class Team(Record, Node):
     )
     budget: Budget = loaded_by(loaders.BudgetOfTeam, "Its budget of this calendar month (UTC).")
     usage: Usage = usage_by(loaders.UsageOfTeam, "What its model calls took.")
+    metrics: MetricsType = metrics_by(MetricsByTeam, "What became of its work, and what that took.")
     ledger: Connection[LedgerEntry] = paged_by(
         loaders.LedgerByTeam,
         "The model calls of all its executions, newest first.",
@@ -83,4 +89,7 @@ class Team(Record, Node):
         OptimizationsByTeam,
         "What was proposed for it by its own history, what was applied, and what that came to; newest first.",
         filter_type=OptimizationFilter,
+    )
+    recommendations: RecommendationReportType = recommended_by(
+        RecommendationsByTeam, "What its past speaks for, with figures and the mutation that does it. Computed now."
     )

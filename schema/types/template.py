@@ -11,6 +11,8 @@ from domain.model.parameter_finding import MOST_PROPOSALS
 from domain.model.template import ParameterType, TemplateKind, Visibility
 from resolvers.edges import computed, loaded_by, numbered_by, paged_by
 from resolvers.generation_loaders import GenerationById
+from resolvers.metrics import metrics_by
+from resolvers.metrics_loaders import MetricsByTemplate
 from resolvers.template_loaders import (
     ContentByVersion,
     ReportByTemplate,
@@ -21,7 +23,7 @@ from resolvers.template_loaders import (
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.blueprint import Blueprint
-from schema.types.lazy import GenerationType
+from schema.types.lazy import GenerationType, MetricsType
 from schema.types.record import Record, creator
 from schema.types.values import Money
 
@@ -122,6 +124,9 @@ class Template(Record, Node):
     )
     numbered_version: TemplateVersion | None = numbered_by(
         VersionByNumber, "The version with this number; null for one that there is not."
+    )
+    metrics: MetricsType = metrics_by(
+        MetricsByTemplate, "What became of the work of the teams that were made from it, and what that took."
     )
     analytics: TemplateAnalytics = loaded_by(ReportByTemplate, "What became of what was made of it in this tenant.")
 

@@ -7,11 +7,12 @@ import strawberry
 from domain.model import webhook as domain
 from domain.model.webhook import DeliveryStatus
 from resolvers import loaders
+from resolvers.alert_loaders import AlertById
 from resolvers.edges import loaded_by, paged_by
 from resolvers.inputs import WebhookDeliveryFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
-from schema.types.lazy import ExecutionEventType, ExecutionType, ProjectType, WebhookType
+from schema.types.lazy import AlertType, ExecutionEventType, ExecutionType, ProjectType, WebhookType
 from schema.types.record import Record
 
 
@@ -23,10 +24,13 @@ class WebhookDelivery(Node):
     id: strawberry.ID = global_id("WebhookDelivery")
     status: DeliveryStatus = strawberry.field(description="What became of it.")
     event_type: str = strawberry.field(description="The type of the event; “Ping” for a test.")
-    event: ExecutionEventType | None = strawberry.field(description="The event that it tells of; null for a test.")
-    execution: ExecutionType | None = loaded_by(
-        loaders.ExecutionById, "The execution of the event; null for a test.", key="execution_id"
+    event: ExecutionEventType | None = strawberry.field(
+        description="The event that it tells of; null for a test, or an alert."
     )
+    execution: ExecutionType | None = loaded_by(
+        loaders.ExecutionById, "The execution of the event; null for a test, or an alert.", key="execution_id"
+    )
+    alert: AlertType | None = loaded_by(AlertById, "The alert that it tells of; null for none.", key="alert_id")
     attempts: int = strawberry.field(description="How many requests were begun.")
     response_status: int | None = strawberry.field(
         description="The HTTP status of the last answer; null where there was none."

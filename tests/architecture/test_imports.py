@@ -22,7 +22,7 @@ def test_an_api_process_loads_neither_crewai_nor_litellm() -> None:
     loaded = _loaded_by("import app.main")
 
     assert {"strawberry", "starlette", "asyncpg"} <= loaded
-    assert loaded.isdisjoint({"crewai", "litellm", "openai", "crewai_tools"})
+    assert loaded.isdisjoint({"crewai", "litellm", "openai", "crewai_tools", "opentelemetry"})
 
 
 def test_the_command_line_is_there_before_anything_slow_is_loaded() -> None:

@@ -19,8 +19,11 @@ from strawberry.types.field import StrawberryField
 from domain import events
 from domain.errors import AnswerAwaited, NotRecorded, Paused, RegattaError, RunFailed
 from domain.model import (
+    alert,
+    alert_actions,
     analysis,
     approval,
+    audit,
     blueprint,
     budget,
     credential,
@@ -29,13 +32,16 @@ from domain.model import (
     execution,
     failure,
     generation,
+    health,
     ledger,
+    metrics,
     model,
     money,
     optimization,
     page,
     progress,
     project,
+    recommendation,
     refinement,
     resources,
     revision,
@@ -51,13 +57,16 @@ from domain.model import (
     validation,
     webhook,
 )
+from domain.model.comparison import Comparison
 from domain.model.crew_files import CrewFiles, Unrepresented
+from domain.model.exports import Export
 from domain.model.parameter_finding import ParameterProposal
 from domain.services.feed import Batch
 from domain.services.generations import BulkResult
 from domain.services.routing_preview import RoutingPreview
+from resolvers.alerts import AlertActivity
 from resolvers.approvals import ApprovalActivity
-from resolvers.edges import EDGE, Asked, Loaded, Paged
+from resolvers.edges import EDGE, Asked, Derived, Loaded, Paged
 from resolvers.executions import ProjectActivity
 from resolvers.loaders import (
     ActivityByTeam,
@@ -67,6 +76,7 @@ from resolvers.loaders import (
     ModelAvailability,
     TeamActivity,
 )
+from resolvers.metrics_loaders import MetricsReport, NamedThing, ThingByScope
 from resolvers.template_loaders import ContentByVersion
 from schema.errors import CODES, USER_ERRORS, Told
 from schema.schema import SNAPSHOT, build, sdl
@@ -94,6 +104,10 @@ SOURCES: dict[str, type[Any]] = {
             model.Model,
             RoutingPreview,
             revision.TeamRevision,
+            health.Health,
+            health.HealthReason,
+            resources.Broadcaster,
+            resources.ConnectionPool,
             resources.Resources,
             resources.Slots,
             resources.Worker,
@@ -107,6 +121,10 @@ SOURCES: dict[str, type[Any]] = {
             refinement.RefinementReport,
             refinement.CriterionScore,
             approval.Approval,
+            alert.AlertRule,
+            alert.Alert,
+            alert_actions.SuggestedAction,
+            audit.AuditEntry,
             failure.Failure,
             credential.Credential,
             webhook.Webhook,
@@ -124,8 +142,10 @@ SOURCES: dict[str, type[Any]] = {
             difference.Difference,
             CrewFiles,
             Unrepresented,
+            Export,
             ProjectActivity,
             ApprovalActivity,
+            AlertActivity,
             template.Template,
             template.VersionAnalytics,
             template.TeamOrigin,
@@ -139,6 +159,9 @@ SOURCES: dict[str, type[Any]] = {
             optimization.Optimization,
             optimization.MeasuredEffect,
             optimization.ExpectedEffect,
+            recommendation.Recommendation,
+            recommendation.RecommendationReport,
+            recommendation.RecommendedAction,
             analysis.ObjectiveAnalysis,
             analysis.TemplateMatch,
             estimate.Estimate,
@@ -158,6 +181,7 @@ SOURCES: dict[str, type[Any]] = {
     **events.EVENT_TYPES,
     "EventBatch": Batch,
     "BudgetShortfall": budget.Shortfall,
+    "AlertEvidence": alert.Evidence,
     "RoutingDecision": routing.Decision,
     "BudgetExceeded": Told,
     **dict.fromkeys(
@@ -165,6 +189,15 @@ SOURCES: dict[str, type[Any]] = {
         Told,
     ),
     "PageInfo": page.Page,
+    "Metrics": MetricsReport,
+    "MetricsPeriod": metrics.Period,
+    "MetricsPresent": metrics.Present,
+    "MetricsFigures": metrics.Figures,
+    "MetricsPoint": metrics.Point,
+    "MetricsGroup": metrics.Group,
+    "MetricsChange": Comparison,
+    "DurationFigures": metrics.Durations,
+    **dict.fromkeys(("OutcomeCounts", "TaskFigures", "CallFigures", "TokenFigures"), metrics.Tally),
     "IntSpan": span.Span,
     "FloatSpan": span.Span,
     "TemplateAnalytics": template.AnalyticsReport,
@@ -234,6 +267,8 @@ def _plain_fields() -> Iterator[tuple[str, str, StrawberryField]]:
             edge = _edge_of(field)
             if isinstance(edge, Asked | Loaded | Paged):
                 yield kind.name, edge.key, field
+            elif isinstance(edge, Derived):
+                yield from ((kind.name, key, field) for key in edge.keys)
             elif edge is None:
                 assert field.base_resolver is None, f"{kind.name}.{field.python_name} has a resolver of its own"
                 yield kind.name, field.python_name, field
@@ -278,6 +313,7 @@ def test_what_a_path_finds_has_the_attributes_that_fields_name() -> None:
         AvailabilityByModel: ModelAvailability,
         CancelOutcomeByExecution: CancelOutcome,
         ContentByVersion: template.TemplateContent,
+        ThingByScope: NamedThing,
     }
     assert named == {(path, name) for path, found in sources.items() for name in found.__dataclass_fields__}
 

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from domain.ports.tracing import NO_TRACING, Tracing
 from domain.services.recorder import EventRecorder
 from domain.services.runs import RunExecution, RunRules
 from tests.support.fakes import FakeHints, ScriptedRunner, Step
@@ -20,13 +21,18 @@ async def a_worker(world: World) -> AsyncIterator[Callable[..., Worker]]:
     recorders: list[EventRecorder] = []
 
     def made(
-        name: str = "w1", *, rules: RunRules = RULES, models: FakeCatalogue | None = None, **script: Step
+        name: str = "w1",
+        *,
+        rules: RunRules = RULES,
+        models: FakeCatalogue | None = None,
+        tracing: Tracing = NO_TRACING,
+        **script: Step,
     ) -> Worker:
         recorder = EventRecorder(world.store, FakeHints())
         recorder.start()
         recorders.append(recorder)
         runner = ScriptedRunner(**script)
-        run = RunExecution(world.store, recorder, runner, models or FakeCatalogue(), name, rules)
+        run = RunExecution(world.store, recorder, runner, models or FakeCatalogue(), name, rules, tracing)
         return Worker(world, run, recorder, runner)
 
     yield made

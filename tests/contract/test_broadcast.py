@@ -7,6 +7,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from app import broadcast
 from app.broadcast import CHANNEL, BroadcastHints, HintsUrlNotSupported
 from app.embedded import EmbeddedPostgres
 from domain.ports import Hints
@@ -283,3 +284,27 @@ async def _until_heard(here: Hints, there: Hints) -> None:
                 await here.publish(["probe"])
                 if await listener.wait(0.1):
                     return
+
+
+@pytest.mark.parametrize("transport", ["memory", "postgres"])
+async def test_the_lag_is_that_of_a_message_to_ourselves_and_unknown_when_it_stays_away(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    hints = hints_on("memory://" if transport == "memory" else request.getfixturevalue("url"))
+    before = hints.lag_seconds
+    await hints.start()
+    flowing = hints.lag_seconds
+
+    monkeypatch.setattr(hints, "_take", lambda _: None)  # from here on nothing comes back
+    monkeypatch.setattr(broadcast, "_LONGEST_LAG", 0.01)
+    async with asyncio.timeout(SOON):
+        while hints.connected and hints.lag_seconds is not None:  # noqa: ASYNC110 - time passes, nothing happens
+            await asyncio.sleep(0.005)
+    is_late = hints.connected
+    await hints.stop()
+
+    assert before is None
+    assert flowing is not None
+    assert 0 < flowing < 1
+    assert is_late  # it is told before the connection is given up
+    assert hints.lag_seconds is None

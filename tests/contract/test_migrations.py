@@ -25,7 +25,7 @@ from tests.support.postgres import FAST_SETTINGS, DatabaseServer, disposable_dat
 
 TENANT = "00000000-0000-0000-0000-000000000001"
 PARTITIONS: LiteralString = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass"
-WITHOUT_OWNER = {"tenant", "worker", "provider_limit", "alembic_version"}
+WITHOUT_OWNER = {"tenant", "worker", "worker_loss", "provider_limit", "alembic_version"}
 """The tables that belong to no tenant."""
 
 _numbers = itertools.count()

@@ -15,6 +15,7 @@ import pytest
 from app.settings import Settings
 from domain.errors import ExecutionArchived
 from domain.events import ExecutionCompleted, ExecutionEvent, ToolCalled
+from domain.model.alert import Alert, AlertMetric, AlertRule, AlertState
 from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
 from domain.model.continuation import Fork
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
@@ -321,6 +322,26 @@ async def test_an_archived_execution_answers_for_no_other(past: Past) -> None:
 
 
 # ---------------------------------------------------------------- deliveries and fires
+
+
+async def test_alerts_that_were_resolved_long_ago_go(past: Past) -> None:
+    rule = AlertRule(DEFAULT_TENANT, "Rule", AlertMetric.SPEND, Decimal(1))
+    old, resolved = utc_now() - BEFORE, {"state": AlertState.RESOLVED}
+
+    def alert(**values: Any) -> Alert:
+        one = Decimal(1)
+        figures = {"threshold": one, "value": one, "peak": one, "last_value": one, "fired_at": old}
+        return Alert(DEFAULT_TENANT, rule.id, rule.metric, rule.severity, message="", **{**figures, **values})
+
+    kept = [alert(), alert(resolved_at=utc_now(), **resolved)]
+    gone = [alert(resolved_at=old, **resolved) for _ in range(2)]
+    await past.insert(rule, *kept, *gone)
+
+    assert await past.retention.forget_alerts(1) == 1
+    await past.sweep()
+
+    left = await past.database.pool.fetch("SELECT id FROM alert")
+    assert {row[0] for row in left} == {each.id for each in kept}
 
 
 async def test_old_deliveries_go_unless_they_are_still_to_be_made(past: Past) -> None:

@@ -149,6 +149,19 @@ async def test_a_worker_begins_by_giving_back_what_an_earlier_life_had(database:
     assert result.status is ExecutionStatus.COMPLETED
 
 
+async def test_a_worker_that_was_silent_before_it_began_again_counts_as_lost(
+    database: Database, settings: Settings
+) -> None:
+    await SqlWorkers(database.pool).beat("w1")
+    await database.pool.execute("UPDATE worker SET heartbeat_at = now() - interval '2 hours'")
+
+    async with a_worker(settings, ScriptedRunner()):
+        while not await SqlWorkers(database.pool).any_alive(60):  # noqa: ASYNC110 - it is heard of elsewhere
+            await asyncio.sleep(0.01)
+
+    assert [row[0] for row in await database.pool.fetch("SELECT worker_id FROM worker_loss")] == ["w1"]
+
+
 async def test_what_a_silent_worker_had_goes_on_with_another(database: Database, settings: Settings) -> None:
     world = SqlWorld(database)
     execution = await waiting(world, "only")

@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from app.embedded import EmbeddedPostgres
 from tests.support.postgres import disposable_data_dir
 from tests.support.processes import (
     REPOSITORY,
@@ -42,6 +44,18 @@ def test_the_demo_runs_a_team_of_three_to_the_end_and_leaves_nothing_running(dat
     assert ended.stdout.splitlines()[-1] == "See it in GraphiQL: make run"
     assert ended.stderr == ""
     assert processes_of(data_dir) == []
+    assert not workers_that_never_said_goodbye(data_dir)
+
+
+def workers_that_never_said_goodbye(data_dir: Path) -> list[str]:
+    """Who would be taken for lost by the next server."""
+    postgres = EmbeddedPostgres(data_dir)
+    url = postgres.start()
+    try:
+        with psycopg.connect(url) as connection:
+            return [row[0] for row in connection.execute("SELECT id FROM worker")]
+    finally:
+        postgres.stop()
 
 
 def test_beside_a_server_the_demo_says_what_is_true_of_that_one_and_ctrl_c_leaves_it_alone(data_dir: Path) -> None:

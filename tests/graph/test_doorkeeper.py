@@ -55,6 +55,10 @@ async def test_a_websocket_of_another_page_is_refused(settings: Settings) -> Non
 
     async with served(create_app(settings)) as graph:
         address = str(graph.http.base_url).replace("http", "ws") + "/graphql"
-        with pytest.raises(InvalidStatus):
+        with pytest.raises(InvalidStatus) as refusal:
             async with connect(address, origin="http://evil.example", subprotocols=["graphql-transport-ws"]):  # type: ignore[arg-type,list-item]  # plain texts do
                 pass
+
+    answer = refusal.value.response
+    assert (answer.status_code, len(answer.headers["x-request-id"])) == (403, 32)
+    assert answer.body == b"Pages of that origin may not call this server; see REGATTA_ALLOWED_ORIGINS."

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import graphql
+import pytest
 
 from app.seed import INPUTS
 from schema.schema import build
@@ -71,3 +72,17 @@ async def test_a_team_is_made_in_the_tab_of_templates_as_it_is(graph: Graph) -> 
     payload = answer["data"]["instantiateTemplate"]
     assert payload["errors"] == []
     assert payload["team"]["origin"]["templateVersion"] == 1
+
+
+@pytest.mark.parametrize("operation", ["Metrics", "MetricsSeries", "MetricsTop"])
+async def test_the_tab_of_metrics_can_be_run_as_it_is(graph: Graph, operation: str) -> None:
+    await graph.kickoff(await graph.ready_team())
+    query, variables = await _tab(graph, "query Metrics(")
+
+    body = {"query": query, "variables": variables, "operationName": operation}
+    answer = (await graph.http.post("/graphql", json=body)).json()
+
+    assert "errors" not in answer
+    found = answer["data"]["metrics"]
+    assert found.get("now", {"queued": 1})["queued"] == 1
+    assert len(found.get("series", range(30))) == 30

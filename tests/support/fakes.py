@@ -179,6 +179,7 @@ class InMemoryRunStore:
         claimed.passes = list(kept.passes)
         recoveries = [event for event in kept.events if isinstance(event, ExecutionStarted) and event.is_recovery]
         claimed.takeovers = len(recoveries)
+        claimed.is_first = is_first
         return claimed
 
     def _made(self, kept: _Stored) -> dict[tuple[TaskExecutionId, int, int], int]:

@@ -44,10 +44,11 @@ class Served:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
-    def get(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def get(self, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON at a path; with a body it is posted. Raises OSError when nobody answers well."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"{self.address}{path}", data, {"Content-Type": "application/json"})  # noqa: S310 - our own server
+        given = {"Content-Type": "application/json", **(headers or {})}
+        request = urllib.request.Request(f"{self.address}{path}", data, given)  # noqa: S310 - our own server
         with _opener.open(request, timeout=SOON) as answer:
             return json.load(answer)
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import sql
 
+from domain.model.alert import Alert, AlertMetric, AlertRule, AlertSeverity
 from domain.model.credential import Credential, CredentialKind
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, ProjectId, ScheduleId, utc_now
 from domain.model.ledger import CallOutcome, LedgerEntry
@@ -37,10 +38,13 @@ KINDS = (
     "Optimization",
     "Schedule",
     "ScheduleFire",
+    "AlertRule",
+    "Alert",
     "Webhook",
     "WebhookDelivery",
     "Credential",
     "LedgerEntry",
+    "AuditEntry",
 )
 """All that have a global id, but the tenant."""
 
@@ -77,10 +81,18 @@ async def one_of_each(graph: Graph) -> dict[str, str]:
         "Template": str(template["id"]),
         "Optimization": await _optimization(graph, team_id),
         **await _schedule(graph, team_id),
+        **await _alert(graph, project_id),
         **await _webhook(graph, project_id, execution_id),
         "Credential": await _row(graph, Credential(DEFAULT_TENANT, CredentialKind.TOOL, str(_raw(tool["id"])), b"?")),
         "LedgerEntry": await _entry(graph, execution_id),
+        "AuditEntry": await _audited(graph, team_id),
     }
+
+
+async def _audited(graph: Graph, team_id: str) -> str:
+    """The global id of what the audit says of how the team was made."""
+    query = "query($id: ID!) { auditEntries(filter: {objectId: $id}) { nodes { id } } }"
+    return str((await graph.query(query, id=team_id))["auditEntries"]["nodes"][-1]["id"])
 
 
 async def _schedule(graph: Graph, team_id: str) -> dict[str, str]:
@@ -90,6 +102,16 @@ async def _schedule(graph: Graph, team_id: str) -> dict[str, str]:
     schedule_id = ScheduleId(_raw(made["id"]))
     fire = ScheduleFire(DEFAULT_TENANT, schedule_id, FireKind.DUE, utc_now(), FireOutcome.SKIPPED, "Busy.")
     return {"Schedule": str(made["id"]), "ScheduleFire": await _row(graph, fire)}
+
+
+async def _alert(graph: Graph, project_id: str) -> dict[str, str]:
+    """The global ids of an alert rule that is not judged, and of what it led to."""
+    project, limit = ProjectId(_raw(project_id)), Decimal(20)
+    rule = AlertRule(DEFAULT_TENANT, f"Rule {uuid4()}", AlertMetric.QUEUE_DEPTH, limit, project_id=project)
+    rule.is_enabled = False
+    what = (AlertMetric.QUEUE_DEPTH, AlertSeverity.WARNING, limit, limit + 1, limit + 1, limit + 1)
+    alert = Alert(DEFAULT_TENANT, rule.id, *what, "Too many.", utc_now(), project)
+    return {"AlertRule": await _row(graph, rule), "Alert": await _row(graph, alert)}
 
 
 async def _webhook(graph: Graph, project_id: str, execution_id: str) -> dict[str, str]:

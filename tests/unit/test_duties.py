@@ -30,7 +30,8 @@ class Workers:
         del silent_seconds
         return self.silent
 
-    async def leave(self, worker_id: str) -> None:
+    async def lose(self, worker_id: str, silent_seconds: float) -> None:
+        del silent_seconds
         self.left.append(worker_id)
 
 

@@ -1,11 +1,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from domain.errors import Invalid
 from domain.events import ExecutionCompleted, ToolCalled
+from domain.model.acting import Origin, origin
 from domain.model.execution import Execution, ExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, TenantId, new_id
 from domain.ports import execution_topic
@@ -73,6 +75,29 @@ async def test_first_what_is_stored_then_what_happens_until_the_end() -> None:
     assert (numbers([stored]), stored.cursor) == ([1, 2, 3], 3)
     assert (numbers([live]), live.cursor) == ([4, 5], 5)
     assert numbers(rest) == [6]
+
+
+async def test_what_is_read_for_all_is_read_in_nobody_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, asked_for = Scene(), list[Origin | None]()
+    events = scene.store.events
+
+    async def noting(*arguments: Any) -> Any:
+        asked_for.append(origin.get())
+        return await events(*arguments)
+
+    monkeypatch.setattr(scene.store, "events", noting)
+    origin.set(Origin("the first of them"))
+    scene.has(1)
+    stream = scene.follow()
+    await anext(stream)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.01)
+    asked_for.clear()
+    await scene.happens()
+    await waiting
+    await stream.aclose()
+
+    assert asked_for == [None]
 
 
 async def test_a_cursor_goes_on_behind_what_was_seen() -> None:

@@ -18,7 +18,7 @@ DAILY, HOURLY = Timetable("0 0 * * *", "UTC"), Timetable("0 * * * *", "UTC")
 
 def a_source() -> Source:
     nothing = cast("Any", None)  # neither is asked
-    return Source(nothing, DEFAULT_TENANT, Budget(), nothing, nothing)
+    return Source(nothing, DEFAULT_TENANT, Budget(), nothing, nothing, nothing, nothing)
 
 
 async def test_each_timetable_is_followed_once_as_far_as_anybody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,12 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "SEARCH_ENDPOINT",
             "hidden",
-            "REGATTA_SEARCH_ENDPOINT should be a URL like https://search.example.org (value not shown)",
+            "REGATTA_SEARCH_ENDPOINT should be a URL like https://host.example.org (value not shown)",
+        ),
+        (
+            "OTLP_ENDPOINT",
+            "grpc://me:hidden@collector:4317",
+            "REGATTA_OTLP_ENDPOINT should be a URL like https://host.example.org, not grpc://…",
         ),
     ],
 )

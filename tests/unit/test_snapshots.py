@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain.errors import RegattaError
+from domain.model.acting import Origin, origin
 from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution
 from domain.model.identity import DEFAULT_TENANT, ExecutionId, TenantId, new_id
@@ -33,9 +34,11 @@ class Store:
         self.things: list[Any] = []
         self.failures: list[Exception] = []
         self.reads = 0
+        self.asked_for: Origin | None = None
 
     def _read(self) -> None:
         self.reads += 1
+        self.asked_for = origin.get()
         if self.failures:
             raise self.failures.pop(0)
 
@@ -130,6 +133,17 @@ async def test_who_comes_later_is_told_what_is_now_and_not_what_was() -> None:
         scene.store.tokens = 5
 
         assert (await anext(later)).total_tokens == 5
+
+
+async def test_what_is_read_for_all_is_read_in_nobody_s_name() -> None:
+    scene = Scene()
+    origin.set(Origin("the first of them"))
+    async with aclosing(scene.progress()) as stream:
+        await anext(stream)
+        await scene.spends(7)
+        await anext(stream)
+
+    assert scene.store.asked_for is None
 
 
 async def test_a_lost_hint_costs_time_but_no_state() -> None:

@@ -14,6 +14,10 @@ MAX_RESULT_CHARACTERS: Final = 200_000
 """What a model is given of one result, and the journal keeps; CrewAI lets the model read long ones in parts."""
 
 
+TOOL_ERROR: Final = "tool_error"
+"""What a span says of a tool that could not do what it was asked; the words of that go to the model alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolUse:
     """A call that a role wants to make. `identity` is what tells the tool from another one of the same name.
@@ -54,11 +58,28 @@ class ToolUse:
         if not self.is_repeatable:
             self.session.keep(entry)
         self.session.tool_called(self.tool, self.arguments)
-        text, is_error = act()
+        text, is_error = self._acted(act)
         text = storable(text[:MAX_RESULT_CHARACTERS])
         self.session.finish(replace(entry, answer=self._answer(text, is_error=is_error)))
         self.session.tool_returned(self.tool, text, is_error=is_error)
         return text
+
+    def _acted(self, act: Callable[[], tuple[str, bool]]) -> tuple[str, bool]:
+        """What came of it, in a span; never its arguments or its result, for those may hold anything."""
+        work = self.session.work
+        about = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": self.tool,
+            "gen_ai.tool.type": "function",
+            "gen_ai.agent.id": str(work.role_id),
+            "regatta.execution.id": str(work.ownership.execution_id),
+            "regatta.task_execution.id": str(work.task_execution_id),
+        }
+        with self.session.tracing.span(f"execute_tool {self.tool}", about) as span:
+            text, is_error = act()
+            if is_error:
+                span.fail(TOOL_ERROR)
+        return text, is_error
 
     def _answer(self, text: str, *, is_error: bool) -> dict[str, Any]:
         answer = {"text": text, "is_error": is_error}
