@@ -107,7 +107,7 @@ def _services(
 ) -> Services:
     catalogue = Catalogue(reader.model_records, reader.operator_models, settings.price_rule, vault, looks=True)
     snapshots = Snapshots(reader, hints)
-    histories = SqlHistories(reader.pool)
+    histories, metrics = SqlHistories(reader.pool), SqlMetrics(reader.pool)
     return Services(
         update_tenant=UpdateTenant(units),
         projects=Editing(units, PROJECTS),
@@ -118,7 +118,7 @@ def _services(
         models=Editing(units, models_at(PrivateHosts(settings.allowed_private_hosts).may_reach)),
         catalogue=catalogue,
         histories=histories,
-        metrics=SqlMetrics(reader.pool),
+        metrics=metrics,
         exports=SqlExports(reader.pool, settings.export_seconds),
         audit_trail=SqlAuditTrail(reader.pool, settings.export_seconds),
         assess=AssessTeam(reader, catalogue, histories, assessment_rules(settings)),
@@ -151,7 +151,7 @@ def _services(
         generation_feed=GenerationFeed(reader, snapshots),
         optimizations=Optimizations(units, histories, catalogue, settings.model),
         recommendations=Recommendations(
-            reader, SqlRecommendationQuestions(reader.pool), SqlMetrics(reader.pool), catalogue, settings.model
+            reader, SqlRecommendationQuestions(reader.pool), metrics, catalogue, settings.model
         ),
         process=process,
     )

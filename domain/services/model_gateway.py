@@ -252,8 +252,8 @@ class _Journey:
             self.gateway.give_back(reservation)  # it may have been granted all the same
             raise
         self.attempts += 1
-        how = (self.gateway.rules.coalesce, self.gateway.tracing)
-        call = ModelCall(self.work, request, reservation, decision, self.sink, self.key, *how)
+        coalesce, tracing = self.gateway.rules.coalesce, self.gateway.tracing
+        call = ModelCall(self.work, request, reservation, decision, self.sink, self.key, coalesce, tracing)
         try:
             return await call.answer(self.gateway.client)
         except RunFailed as failure:

@@ -67,7 +67,7 @@ class AlertEvidence:
     limit: Money | None = computed(_limit, "The budget that it is about; null for none.")
 
 
-@strawberry.type(description="One incident: from when a rule did not hold any more until it held again.")
+@strawberry.type(description="What a rule had to say once: from when it did not hold any more until it held again.")
 class Alert(Node):
     is_type_of = stands_for(domain.Alert)
     id: strawberry.ID = global_id("Alert")
