@@ -269,7 +269,7 @@ class Run:
         """Wait until a task is settled, or an approval was decided. `is_quiet`: none is being begun, which commits."""
         if is_quiet and (self._noted.events or self._noted.tasks):
             await self._commit_noted()
-        hearing = asyncio.create_task(self._heard.wait()) if self._awaiting or self._is_pausing else None
+        hearing = asyncio.create_task(self._heard.wait()) if self._has_to_hear else None
         waited = {*self._working, hearing} if hearing else set(self._working)
         try:
             done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -280,6 +280,11 @@ class Run:
             await self._hear()
         for work in [work for work in done if work is not hearing]:
             self._take_in(work)
+
+    @property
+    def _has_to_hear(self) -> bool:
+        """Whether anybody may have something to say; they may also have said it while the store was asked."""
+        return self._is_pausing or self._heard.is_set() or bool(self._awaiting)
 
     def _take_in(self, work: "asyncio.Task[Any]") -> None:
         """What became of a task. Raises whatever is not the task's own failure."""

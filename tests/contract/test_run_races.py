@@ -54,6 +54,13 @@ async def planned(
     return execution
 
 
+async def two_at_once(world: World, *names: str) -> Execution:
+    execution, tasks, snapshot = a_team_with_tasks(*names)
+    snapshot.team.process, execution.max_parallel_tasks = Process.PARALLEL, 2
+    await world.add(execution, tasks, snapshot)
+    return execution
+
+
 async def refined(world: World, *, needs_approval: bool = False) -> Execution:
     execution, tasks, snapshot = a_team_with_tasks("report")
     execution.refinement_passes, execution.refinement_threshold = 2, 0.8
@@ -205,9 +212,7 @@ async def test_a_pause_before_the_first_step_does_not_count_an_attempt_back(
 
 
 async def test_a_pause_that_is_withdrawn_lets_ready_tasks_begin_at_once(world: World, a_worker: Workers) -> None:
-    execution, tasks, snapshot = a_team_with_tasks("quick", "slow", "next")
-    snapshot.team.process, execution.max_parallel_tasks = Process.PARALLEL, 2
-    await world.add(execution, tasks, snapshot)
+    execution = await two_at_once(world, "quick", "slow", "next")
     quick, slow, following = asyncio.Event(), Blocked(), Blocked()
 
     async def wait(_: TaskWork, __: RunSink) -> str:
@@ -231,6 +236,33 @@ async def test_a_pause_that_is_withdrawn_lets_ready_tasks_begin_at_once(world: W
     async with asyncio.timeout(20):
         await following.begun.wait()
     assert worker.run.pausing == set()
+    await worker.run.stop(0)
+    await asyncio.wait([running])
+
+
+async def test_a_pause_that_is_withdrawn_while_the_store_is_asked_keeps_nothing_waiting(
+    world: World, a_worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = await two_at_once(world, "quick", "slow", "next")
+    slow, following, commit = Blocked(), Blocked(), world.store.commit
+
+    async def paused(_: TaskWork, __: RunSink) -> str:
+        await slow.begun.wait()
+        await pause(world, worker, execution)
+        return "quick"
+
+    async def withdrawing(changes: Sequence[Change]) -> Sequence[bool]:
+        kept = await commit(changes)
+        if any(task.status is TaskExecutionStatus.COMPLETED for change in changes for task in change.task_executions):
+            worker.run.go_on(execution.id)  # whoever reads the store knows it earlier than the worker
+        return kept
+
+    monkeypatch.setattr(world.store, "commit", withdrawing)
+    worker = a_worker(quick=paused, slow=slow, next=following)
+    running = worker.begin(execution)
+
+    async with asyncio.timeout(20):
+        await following.begun.wait()
     await worker.run.stop(0)
     await asyncio.wait([running])
 
