@@ -1,0 +1,206 @@
+"""What is paid for, from which accounts, to whom."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.model.credential import CredentialKind
+from domain.model.ledger import CallOutcome, TokenSource
+from domain.model.model import Tier
+from persistence.tables.columns import Amount, Moment, key, metadata, one_of, owned, record, to
+
+_ONE_PAYER = (
+    "(generation_id IS NULL AND team_id IS NOT NULL AND execution_id IS NOT NULL AND task_execution_id IS NOT NULL)"
+    " OR (generation_id IS NOT NULL AND execution_id IS NULL AND task_execution_id IS NULL AND role_id IS NULL)"
+)
+"""A call is made for a task of an execution, or for a generation."""
+
+ledger_entry = Table(
+    "ledger_entry",
+    metadata,
+    *owned("id", "project_id"),
+    Column("team_id", Uuid),
+    Column("execution_id", Uuid),
+    Column("task_execution_id", Uuid),
+    Column("role_id", Uuid),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("token_source", Text, nullable=False),
+    Column("cost", Amount, nullable=False),
+    Column("latency_seconds", Double),
+    Column("time_to_first_token_seconds", Double),
+    Column("error", Text),
+    Column("call", Integer, nullable=False, server_default=text("1")),
+    Column("call_attempt", Integer, nullable=False, server_default=text("1")),
+    Column("routing", JSONB(none_as_null=True)),
+    Column("period", Date, nullable=False),
+    Column("reserved", Amount, nullable=False, server_default=text("0")),
+    Column("is_overrun", Boolean, nullable=False, server_default=text("false")),
+    Column("booked_at", Moment, nullable=False),
+    Column("generation_id", Uuid),
+    key("id", "booked_at"),
+    to("project", "project_id"),
+    to("team", "team_id"),
+    to("execution", "execution_id"),
+    to("task_execution", "task_execution_id"),
+    to("role", "role_id"),
+    to("generation", "generation_id"),
+    CheckConstraint(_ONE_PAYER, name="payer"),
+    Index(
+        "ix_ledger_entry_generation",
+        "tenant_id",
+        "generation_id",
+        postgresql_where=text("generation_id IS NOT NULL"),
+    ),
+    one_of("outcome", CallOutcome),
+    one_of("token_source", TokenSource),
+    Index("ix_ledger_entry_execution", "tenant_id", "execution_id"),
+    Index("ix_ledger_entry_task_execution", "tenant_id", "task_execution_id"),
+    Index("ix_ledger_entry_team_booked", "tenant_id", "team_id", "booked_at"),
+    Index("ix_ledger_entry_project_booked", "tenant_id", "project_id", "booked_at"),
+    Index("ix_ledger_entry_role_booked", "tenant_id", "role_id", "booked_at"),
+    postgresql_partition_by="RANGE (booked_at)",
+)
+
+call_reservation = Table(
+    "call_reservation",
+    metadata,
+    *owned("id", "project_id"),
+    Column("team_id", Uuid),
+    Column("execution_id", Uuid),
+    Column("task_execution_id", Uuid),
+    Column("role_id", Uuid),
+    Column("owner_epoch", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("call", Integer, nullable=False),
+    Column("call_attempt", Integer, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("credential", Text, nullable=False),
+    Column("routing", JSONB, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("reserved_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("generation_id", Uuid),
+    key(),
+    to("execution", "execution_id"),
+    to("generation", "generation_id"),
+    CheckConstraint(_ONE_PAYER, name="payer"),
+    Index("ix_call_reservation_execution", "tenant_id", "execution_id"),
+    Index(
+        "ix_call_reservation_generation",
+        "tenant_id",
+        "generation_id",
+        postgresql_where=text("generation_id IS NOT NULL"),
+    ),
+    Index("ix_call_reservation_expires_at", "expires_at"),
+    comment="A model call that may be under way: what it may cost, and what it took of the bucket in provider_limit"
+    " that credential and model name. Booking, losing or releasing it removes it.",
+)
+
+budget_account = Table(
+    "budget_account",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("scope", SmallInteger, nullable=False),
+    Column("scope_id", Uuid, nullable=False),
+    Column("period", Date, nullable=False),
+    Column("spent", Amount, nullable=False, server_default=text("0")),
+    Column("reserved", Amount, nullable=False, server_default=text("0")),
+    Column("warned_limit", Amount),
+    key("scope", "scope_id", "period"),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    CheckConstraint("scope BETWEEN 0 AND 5", name="scope"),
+    comment="Running sums over the ledger and the reservations. Scopes 0 to 5: tenant, project, team by the first day"
+    " of the month (UTC); execution, task execution, generation under 1970-01-01. Locked in the order of the key."
+    " warned_limit is the last limit of which nine tenths were told.",
+    postgresql_with={"fillfactor": "50"},
+)
+
+provider_limit = Table(
+    "provider_limit",
+    metadata,
+    Column("credential", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("cooling_until", Moment),
+    Column("reason", Text),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("requests_left", Double),
+    Column("tokens_left", Double),
+    Column("refilled_at", Moment),
+    PrimaryKeyConstraint("credential", "model"),
+    comment="Infrastructure: which credentials cool down, and under <tenant>:<credential> what is left of the rates"
+    " that the tenant's catalogue gives.",
+)
+
+model = Table(
+    "model",
+    metadata,
+    *owned("id"),
+    Column("name", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("prompt_price", Amount),
+    Column("completion_price", Amount),
+    Column("cached_price", Amount),
+    Column("price_details", JSONB, nullable=False),
+    Column("context_window", Integer),
+    Column("max_output_tokens", Integer),
+    Column("supports_tools", Boolean, nullable=False),
+    Column("supports_json", Boolean, nullable=False),
+    Column("supports_vision", Boolean, nullable=False),
+    Column("base_url", Text),
+    Column("routing_order", Integer),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("is_enabled", Boolean, nullable=False),
+    *record(),
+    key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    one_of("tier", Tier),
+    Index("uq_model_name", "tenant_id", "name", unique=True, postgresql_where=text("archived_at IS NULL")),
+    comment="A tenant's own entries; what ships with Regatta is in domain/model/catalogue.json.",
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    *owned("id"),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("header", Text, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("created_by", Uuid),
+    key(),
+    ForeignKeyConstraint(["tenant_id"], ["tenant.id"]),
+    one_of("kind", CredentialKind),
+    UniqueConstraint("tenant_id", "kind", "subject", name="uq_credential_subject"),
+)
