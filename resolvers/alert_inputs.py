@@ -12,7 +12,8 @@ from domain.model.alert import (
     AlertSeverity,
     AlertState,
 )
-from resolvers.inputs import MomentFilter, TextFilter, described
+from resolvers.filters import MomentFilter, TextFilter
+from resolvers.inputs import described
 
 _THRESHOLD = "In the metric's unit: more is too much (of BUDGET_SHARE: as much or more)"
 _CLEARS = "At this value, and below, it is good again: not more than the threshold"

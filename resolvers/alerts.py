@@ -16,7 +16,8 @@ from resolvers.alert_inputs import AlertFilter, AlertRuleFilter, CreateAlertRule
 from resolvers.alert_loaders import AlertRuleById, AlertRulesByTenant, AlertsByTenant
 from resolvers.context import Info
 from resolvers.edges import Paged, asks_for, existing, with_page_arguments
-from resolvers.inputs import Order, given
+from resolvers.filters import Order
+from resolvers.inputs import given
 from resolvers.node_ids import uuid_of
 
 # ---------------------------------------------------------------- mutations

@@ -13,7 +13,8 @@ from domain.services.approvals import Decision
 from resolvers import loaders
 from resolvers.context import Info
 from resolvers.edges import Paged, asks_for, existing, with_page_arguments
-from resolvers.inputs import AnswerQuestionInput, ApprovalFilter, ApprovalOrder, ApproveTaskInput, RejectTaskInput
+from resolvers.execution_inputs import AnswerQuestionInput, ApproveTaskInput, RejectTaskInput
+from resolvers.filters import ApprovalFilter, ApprovalOrder
 from resolvers.loaders import ApprovalsByTenant
 from resolvers.node_ids import uuid_of
 

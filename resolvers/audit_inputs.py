@@ -7,7 +7,8 @@ import strawberry
 from domain.errors import Invalid, NotFound
 from domain.model.page import Condition, Operator
 from resolvers.edges import storable
-from resolvers.inputs import MomentFilter, described
+from resolvers.filters import MomentFilter
+from resolvers.inputs import described
 from resolvers.node_ids import parse_node_id
 
 

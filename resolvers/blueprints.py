@@ -13,14 +13,13 @@ from domain.model.role import Expertise, Rank
 from domain.model.routing import QualityPreference
 from domain.model.team import Process
 from domain.model.tool import ToolKind
-from resolvers.inputs import (
+from resolvers.inputs import described, given
+from resolvers.team_inputs import (
     ApprovalRuleInput,
     DelegationInput,
     TeamSettingsInput,
     approval_values,
     delegation_values,
-    described,
-    given,
 )
 
 

@@ -2,7 +2,7 @@
 
 from domain.model.credential import Credential
 from resolvers.context import Info
-from resolvers.inputs import (
+from resolvers.credential_inputs import (
     RemoveCredentialInput,
     SetModelKeyInput,
     SetProviderKeyInput,

@@ -7,8 +7,8 @@ import strawberry
 
 from domain.errors import NotFound
 from resolvers.context import Info
-from resolvers.inputs import ImportCrewInput
 from resolvers.node_ids import uuid_of
+from resolvers.team_inputs import ImportCrewInput
 
 TeamArgument = Annotated[strawberry.ID, strawberry.argument(description="The team.")]
 

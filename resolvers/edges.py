@@ -20,7 +20,7 @@ from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, Graph
 from domain.errors import Invalid, NotFound
 from domain.model.page import DEFAULT_PAGE_SIZE, Condition, Operator, PageRequest
 from resolvers.context import Info
-from resolvers.inputs import Direction, MomentFilter, conditions_of
+from resolvers.filters import Direction, MomentFilter, conditions_of
 from resolvers.loaders import AccessPath, Period
 from resolvers.node_ids import uuid_of
 

@@ -18,26 +18,21 @@ from domain.services.copies import Duplicate
 from domain.services.editing import Editing, Links
 from resolvers import loaders
 from resolvers.context import Info, Services
-from resolvers.inputs import (
-    ArchiveInput,
-    CreateProjectInput,
+from resolvers.inputs import ArchiveInput, DuplicateInput, RestoreInput, given
+from resolvers.node_ids import uuid_of
+from resolvers.project_inputs import CreateProjectInput, UpdateProjectInput, UpdateTenantInput
+from resolvers.team_inputs import (
     CreateRoleInput,
     CreateTaskInput,
     CreateTeamInput,
     CreateToolInput,
-    DuplicateInput,
-    RestoreInput,
-    UpdateProjectInput,
     UpdateRoleInput,
     UpdateTaskInput,
     UpdateTeamInput,
-    UpdateTenantInput,
     UpdateToolInput,
     approval_values,
     delegation_values,
-    given,
 )
-from resolvers.node_ids import uuid_of
 
 # ---------------------------------------------------------------- the tenant and projects
 

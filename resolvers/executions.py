@@ -23,7 +23,7 @@ from domain.services.executions import KickoffRequest
 from resolvers import loaders
 from resolvers.context import Info
 from resolvers.edges import storable
-from resolvers.inputs import (
+from resolvers.execution_inputs import (
     CancelExecutionInput,
     CancelExecutionsInput,
     ForkExecutionInput,
@@ -34,9 +34,9 @@ from resolvers.inputs import (
     ResumeExecutionInput,
     RetryExecutionInput,
     UpdateTaskExecutionInput,
-    conditions_of,
-    given,
 )
+from resolvers.filters import conditions_of
+from resolvers.inputs import given
 from resolvers.node_ids import uuid_of
 
 ExecutionArgument = Annotated[strawberry.ID, strawberry.argument(description="The execution to follow.")]

@@ -16,7 +16,7 @@ from domain.model.identity import utc_now
 from domain.model.page import Condition
 from domain.model.texts import camel
 from resolvers.edges import storable
-from resolvers.inputs import ExecutionFilter, ExecutionStatusFilter, MomentFilter, conditions_of
+from resolvers.filters import ExecutionFilter, ExecutionStatusFilter, MomentFilter, conditions_of
 from resolvers.node_ids import node_id
 
 EXECUTIONS_PATH: Final = "/exports/executions"

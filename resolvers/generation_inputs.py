@@ -20,7 +20,8 @@ from domain.model.role import Expertise
 from domain.model.routing import QualityPreference
 from domain.model.texts import digits_of
 from resolvers.blueprints import BlueprintEditsInput
-from resolvers.inputs import Direction, MomentFilter, described, given
+from resolvers.filters import Direction, MomentFilter
+from resolvers.inputs import described, given
 
 _OBJECTIVE = f"What the team is to achieve, in any language; at most {MAX_OBJECTIVE:,} characters."
 _SPENDING = "Most dollars that the generation itself may spend on model calls; no limit of its own without one."

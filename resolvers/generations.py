@@ -16,6 +16,7 @@ from resolvers import loaders
 from resolvers.blueprints import edits_from
 from resolvers.context import Info
 from resolvers.edges import period_of
+from resolvers.filters import MomentFilter
 from resolvers.generation_inputs import (
     AcceptGenerationInput,
     BuildAdaptiveTeamInput,
@@ -27,7 +28,6 @@ from resolvers.generation_inputs import (
     constraints_from,
 )
 from resolvers.generation_loaders import GenerationById
-from resolvers.inputs import MomentFilter
 from resolvers.node_ids import node_id, uuid_of
 
 # ---------------------------------------------------------------- asking for teams

@@ -13,16 +13,10 @@ from domain.model.model import Model
 from domain.services.routing_preview import PreviewRequest, RoutingPreview
 from resolvers.context import Info
 from resolvers.edges import Paged, asks_for, with_page_arguments
-from resolvers.inputs import (
-    ArchiveInput,
-    CreateModelInput,
-    ModelFilter,
-    RestoreInput,
-    RoutingPreviewInput,
-    UpdateModelInput,
-    given,
-)
+from resolvers.filters import ModelFilter
+from resolvers.inputs import ArchiveInput, RestoreInput, given
 from resolvers.loaders import ModelsByTenant
+from resolvers.model_inputs import CreateModelInput, RoutingPreviewInput, UpdateModelInput
 from resolvers.node_ids import uuid_of
 
 _PAGED = Paged(ModelsByTenant, "id", hides_archived=False, order_by=ORDER)

@@ -9,7 +9,9 @@ from domain.model.identity import TeamId
 from domain.model.schedule import Schedule, ScheduleFire
 from domain.services.schedules import Backfill
 from resolvers.context import Info
-from resolvers.inputs import (
+from resolvers.inputs import given
+from resolvers.node_ids import uuid_of
+from resolvers.schedule_inputs import (
     BackfillScheduleInput,
     CancelBackfillInput,
     CreateScheduleInput,
@@ -17,9 +19,7 @@ from resolvers.inputs import (
     ResumeScheduleInput,
     TriggerScheduleInput,
     UpdateScheduleInput,
-    given,
 )
-from resolvers.node_ids import uuid_of
 
 _NULLABLE = frozenset(
     {

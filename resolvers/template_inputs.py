@@ -8,7 +8,8 @@ from strawberry.scalars import JSON
 from domain.model.parameter_finding import MOST_PROPOSALS
 from domain.model.template import MOST_PARAMETERS, ParameterType, TemplateKind, Visibility
 from resolvers.blueprints import BlueprintEditsInput, BlueprintInput, TaskBlueprintInput
-from resolvers.inputs import Direction, TextFilter, described
+from resolvers.filters import Direction, TextFilter
+from resolvers.inputs import described
 
 _NUMBER = "The number of a version; the newest without one."
 _VALUES = "Values by the names of the parameters, as an object; those with a default may be left out."

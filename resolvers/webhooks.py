@@ -4,17 +4,15 @@ from domain.model.identity import ProjectId
 from domain.model.webhook import Webhook, WebhookDelivery
 from domain.services.webhooks import OLD_SECRET_SECONDS, Revealed
 from resolvers.context import Info
-from resolvers.inputs import (
-    ArchiveInput,
+from resolvers.inputs import ArchiveInput, RestoreInput, given
+from resolvers.node_ids import uuid_of
+from resolvers.webhook_inputs import (
     CreateWebhookInput,
     RedeliverWebhookInput,
-    RestoreInput,
     RotateWebhookSecretInput,
     TestWebhookInput,
     UpdateWebhookInput,
-    given,
 )
-from resolvers.node_ids import uuid_of
 
 
 async def create_webhook(info: Info, input: CreateWebhookInput) -> Revealed:  # noqa: A002 - the graph's name, as below

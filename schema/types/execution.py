@@ -12,7 +12,7 @@ from domain.model.execution import ExecutionStatus, TaskExecutionStatus
 from domain.model.routing import QualityPreference
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by, paged_by
-from resolvers.inputs import ApprovalFilter, ApprovalOrder, LedgerFilter
+from resolvers.filters import ApprovalFilter, ApprovalOrder, LedgerFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import (

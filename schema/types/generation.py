@@ -16,9 +16,9 @@ from domain.model.routing import QualityPreference
 from domain.model.validation import Validation as Found
 from resolvers import loaders
 from resolvers.edges import computed, loaded_by, paged_by
+from resolvers.filters import LedgerFilter
 from resolvers.generation_loaders import DifferencesByChange, LedgerByGeneration, UsageByGeneration
 from resolvers.generations import batch_node_id
-from resolvers.inputs import LedgerFilter
 from resolvers.template_loaders import TemplateById
 from schema.errors import UserError, told
 from schema.node import Node, global_id, stands_for

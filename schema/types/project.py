@@ -7,9 +7,9 @@ import strawberry
 from domain.model import project as domain
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
+from resolvers.filters import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
 from resolvers.generation_inputs import GenerationFilter, GenerationOrder
 from resolvers.generation_loaders import GenerationsByProject, GenerationsByTenant
-from resolvers.inputs import ExecutionFilter, ExecutionOrder, ModelFilter, Order, TeamFilter, ThingFilter, ToolFilter
 from resolvers.metrics import metrics_by
 from resolvers.metrics_loaders import MetricsByProject
 from resolvers.template_inputs import ORDER_TEXT, TemplateFilter, TemplateOrder

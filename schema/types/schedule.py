@@ -10,7 +10,7 @@ from domain.model.routing import QualityPreference
 from domain.model.schedule import MAX_NEXT_FIRES, FireKind, FireOutcome, ScheduleOverlap
 from resolvers import loaders
 from resolvers.edges import counted_by, loaded_by, paged_by
-from resolvers.inputs import ScheduleFireFilter
+from resolvers.filters import ScheduleFireFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import ExecutionType, TeamType

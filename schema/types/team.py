@@ -8,7 +8,7 @@ from domain.model import team as domain
 from domain.model.team import Oversight, Process, TeamStatus, WhenBusy
 from resolvers import loaders
 from resolvers.edges import loaded_by, paged_by, usage_by
-from resolvers.inputs import ExecutionFilter, ExecutionOrder, LedgerFilter, Order, ThingFilter
+from resolvers.filters import ExecutionFilter, ExecutionOrder, LedgerFilter, Order, ThingFilter
 from resolvers.metrics import metrics_by
 from resolvers.metrics_loaders import MetricsByTeam
 from resolvers.optimization_inputs import OptimizationFilter

@@ -9,7 +9,7 @@ from domain.model.webhook import DeliveryStatus
 from resolvers import loaders
 from resolvers.alert_loaders import AlertById
 from resolvers.edges import loaded_by, paged_by
-from resolvers.inputs import WebhookDeliveryFilter
+from resolvers.filters import WebhookDeliveryFilter
 from schema.node import Node, global_id, stands_for
 from schema.pagination import Connection
 from schema.types.lazy import AlertType, ExecutionEventType, ExecutionType, ProjectType, WebhookType
