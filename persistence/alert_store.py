@@ -1,4 +1,4 @@
-"""Alert rules of all tenants as who evaluates them needs them: claiming, judging past moments, writing incidents."""
+"""Alert rules of all tenants as who evaluates them needs them: claiming, judging past moments, writing alerts."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -96,8 +96,8 @@ class SqlAlertEvaluations:
                     return
                 rule = builder_of(AlertRule)(row)
                 found = await connection.fetchrow(_OPEN, tenant_id, rule_id)
-                incident = None if found is None else builder_of(Alert)(found)
-                yield _SqlEvaluation(connection, rule, incident, row["present"])
+                alert = None if found is None else builder_of(Alert)(found)
+                yield _SqlEvaluation(connection, rule, alert, row["present"])
 
     async def put_off(self, tenant_id: TenantId, rule_id: AlertRuleId, seconds: float) -> None:
         with reachable():
@@ -107,10 +107,10 @@ class SqlAlertEvaluations:
 class _SqlEvaluation:
     """See `domain.ports.alerts.Evaluation`."""
 
-    def __init__(self, connection: Any, rule: AlertRule, incident: Alert | None, present: datetime) -> None:
+    def __init__(self, connection: Any, rule: AlertRule, alert: Alert | None, present: datetime) -> None:
         self.connection = connection
         self.rule = rule
-        self.incident = incident
+        self.alert = alert
         is_late = rule.due_at is not None and present - rule.due_at > SETTLED_LATE
         self.settled = SETTLED_LATE if is_late else SETTLED
         self.until = present - self.settled
@@ -130,8 +130,8 @@ class _SqlEvaluation:
             statement, rule.tenant_id, list(moments), rule.window_seconds, rule.clearing, scope_id
         )
 
-    async def save(self, incidents: Sequence[Alert]) -> None:
-        for alert in incidents:
+    async def save(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
             values = values_of(alert)
             await self.connection.execute(_WRITE, *(values[name] for name in _WRITTEN))
         rule = self.rule

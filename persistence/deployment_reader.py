@@ -32,7 +32,7 @@ class Deployment:
     slots_used: int
     pending_metrics: int
     alerts: Mapping[str, int]
-    """Incidents that are FIRING, by severity."""
+    """Alerts that are FIRING, by severity."""
 
 
 # The statuses are literals, as in the partial index that counts them. What waits to be summed up is counted up to a

@@ -1,4 +1,4 @@
-"""The access paths of alert rules and their incidents."""
+"""The access paths of alert rules and their alerts."""
 
 from domain.model.alert import Alert, AlertRule
 from resolvers.loaders import ById, Pages

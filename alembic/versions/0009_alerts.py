@@ -1,4 +1,4 @@
-"""Alert rules and their incidents, which a trigger tells webhooks of; lost workers; what finding failures needs."""
+"""Alert rules and their alerts, which a trigger tells webhooks of; lost workers; what finding failures needs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,7 +23,7 @@ METRICS = (
 )
 SEVERITIES = ("INFO", "WARNING", "CRITICAL")
 
-# In the transaction that writes an incident, whoever does: what is committed will be delivered. One that began and
+# In the transaction that writes an alert, whoever does: what is committed will be delivered. One that began and
 # ended while nobody looked is written once, and told twice. In an execution's deliveries the sequence tells the order;
 # here it tells the beginning, 1, from the end, 2.
 TELL_OF_ALERT = """
@@ -153,7 +153,7 @@ def _create_alerts() -> None:
         _one_of("alert", "severity", SEVERITIES),
         _one_of("alert", "state", ("FIRING", "RESOLVED")),
         sa.CheckConstraint("(state = 'RESOLVED') = (resolved_at IS NOT NULL)", name=op.f("ck_alert_resolved_at")),
-        comment="The incidents: one row from when a rule did not hold until it held again. Triggers tell webhooks.",
+        comment="One row from when a rule did not hold until it held again. Triggers tell webhooks.",
     )
     is_open, is_over = sa.text("state = 'FIRING'"), sa.text("state = 'RESOLVED'")
     op.create_index("uq_alert_open", "alert", ["tenant_id", "rule_id"], unique=True, postgresql_where=is_open)

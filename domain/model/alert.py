@@ -1,4 +1,4 @@
-"""Alerts: rules over what executions take, and the incidents in which a rule did not hold. When is in `alerting`."""
+"""Rules over what executions take, and alerts: the times in which a rule did not hold. When is in `alerting`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -64,7 +64,7 @@ class AlertSeverity(Enum):
 
 
 class AlertState(Enum):
-    """Where a rule stands; an incident is never OK."""
+    """Where a rule stands; an alert is never OK."""
 
     OK = "OK"
     FIRING = "FIRING"
@@ -139,7 +139,7 @@ class AlertRule:
     team's project as well.
 
     What follows `is_seed` is written by who evaluates it: everything before `evaluated_until` is judged, `due_at` is
-    when there is more to judge, None while it is out of use; `state_since` is None before the first incident.
+    when there is more to judge, None while it is out of use; `state_since` is None before the first alert.
     """
 
     tenant_id: TenantId
@@ -259,11 +259,11 @@ class Evidence:
 
 @dataclass(slots=True)
 class Alert:
-    """One incident: from when a rule did not hold any more until it held again.
+    """One alert: from when a rule did not hold any more until it held again.
 
     `value` is what it was when it fired, `peak` the most since, `last_value` the newest, None for no data; in the
     metric's unit. `severity`, `threshold` and the scope are the rule's at that time. `calm_since` is the first of the
-    evaluations in a row that found it good again, `changed_at` when the incident was written to fire or be resolved,
+    evaluations in a row that found it good again, `changed_at` when the alert was written to fire or be resolved,
     which is later than it did where nobody evaluated.
     """
 

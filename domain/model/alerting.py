@@ -53,29 +53,29 @@ def is_calm(rule: AlertRule, reading: Reading) -> bool:
     return reading.value is None or reading.value <= rule.clearing
 
 
-def follow(rule: AlertRule, incident: Alert | None, readings: Iterable[Reading]) -> Sequence[Alert]:
-    """The incidents that begin or change, in their order, as they are in the end; only the last one may be open."""
+def follow(rule: AlertRule, alert: Alert | None, readings: Iterable[Reading]) -> Sequence[Alert]:
+    """The alerts that begin or change, in their order, as they are in the end; only the last one may be open."""
     changed: dict[object, Alert] = {}
     for reading in readings:
-        after = advance(rule, incident, reading)
+        after = advance(rule, alert, reading)
         if after is not None:
             changed[after.id] = after
-        incident = after if after is not None and after.is_open else None
+        alert = after if after is not None and after.is_open else None
     return list(changed.values())
 
 
-def advance(rule: AlertRule, incident: Alert | None, reading: Reading) -> Alert | None:
-    """The open incident behind a reading, resolved perhaps, or a new one; None while all is well.
+def advance(rule: AlertRule, alert: Alert | None, reading: Reading) -> Alert | None:
+    """The open alert behind a reading, resolved perhaps, or a new one; None while all is well.
 
     Between the two bounds nothing changes, and one good reading is not enough: noise does not make it flap.
     """
-    if incident is None:
+    if alert is None:
         return _fired(rule, reading) if fires(rule, reading) else None
-    peak = incident.peak if reading.value is None else max(incident.peak, reading.value)
-    going_on = replace(incident, peak=peak, last_value=reading.value)
+    peak = alert.peak if reading.value is None else max(alert.peak, reading.value)
+    going_on = replace(alert, peak=peak, last_value=reading.value)
     if not is_calm(rule, reading):
         return replace(going_on, calm_since=None)
-    if incident.calm_since is None:
+    if alert.calm_since is None:
         return replace(going_on, calm_since=reading.moment)
     return replace(going_on, state=AlertState.RESOLVED, resolved_at=reading.moment)
 

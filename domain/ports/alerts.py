@@ -35,18 +35,18 @@ class AlertRules(Protocol):
         ...
 
     async def close(self, rule: AlertRule, moment: datetime) -> bool:
-        """Resolve the open incident of the locked rule, for it is not judged any more; False when there is none."""
+        """Resolve the open alert of the locked rule, for it is not judged any more; False when there is none."""
         ...
 
 
 class Evaluation(Protocol):
-    """A rule that nobody else evaluates or edits meanwhile, its open incident, and until when it can be judged.
+    """A rule that nobody else evaluates or edits meanwhile, its open alert, and until when it can be judged.
 
     That is so long ago as what happens may take to be `settled`.
     """
 
     rule: AlertRule
-    incident: Alert | None
+    alert: Alert | None
     until: datetime
     settled: timedelta
 
@@ -58,8 +58,8 @@ class Evaluation(Protocol):
         """What speaks for the value that the metric had at the moment, the weightiest first, a few at most."""
         ...
 
-    async def save(self, incidents: Sequence[Alert]) -> None:
-        """Write the rule's clock and state, and the incidents that began or changed, in this order."""
+    async def save(self, alerts: Sequence[Alert]) -> None:
+        """Write the rule's clock and state, and the alerts that began or changed, in this order."""
         ...
 
 

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 class EvaluateAlerts:
     """The duty of any worker; several may at once, for a rule is evaluated under its lock.
 
-    What is judged, and what comes of it, is committed together: a crash neither loses nor doubles an incident.
+    What is judged, and what comes of it, is committed together: a crash neither loses nor doubles an alert.
     """
 
     def __init__(self, alerts: AlertEvaluations, hints: Hints) -> None:
@@ -72,25 +72,25 @@ class EvaluateAlerts:
 
 
 async def _judge(evaluation: Evaluation, most: int) -> bool:
-    """Whether an incident began or ended."""
-    rule, before = evaluation.rule, evaluation.incident
+    """Whether an alert began or ended."""
+    rule, before = evaluation.rule, evaluation.alert
     moments = moments_of(rule, evaluation.until)[:most]
-    incidents: Sequence[Alert] = []
+    alerts: Sequence[Alert] = []
     if moments:
-        incidents = follow(rule, before, await evaluation.measure(moments))
+        alerts = follow(rule, before, await evaluation.measure(moments))
         rule.evaluated_until = moments[-1]
-    for alert in incidents:
+    for alert in alerts:
         if before is None or alert.id != before.id:
             alert.evidence = [each.as_document() for each in await evaluation.evidence(alert.fired_at)]
-    _stand(rule, incidents)
+    _stand(rule, alerts)
     rule.set_clock(rule.evaluated_until, evaluation.settled)
-    await evaluation.save(incidents)
-    return any(before is None or alert.id != before.id or not alert.is_open for alert in incidents)
+    await evaluation.save(alerts)
+    return any(before is None or alert.id != before.id or not alert.is_open for alert in alerts)
 
 
-def _stand(rule: AlertRule, incidents: Sequence[Alert]) -> None:
+def _stand(rule: AlertRule, alerts: Sequence[Alert]) -> None:
     """Let the rule say where it stands; without news it stands where it did."""
-    if not incidents:
+    if not alerts:
         return
-    last = incidents[-1]
+    last = alerts[-1]
     rule.state, rule.state_since = last.state, last.resolved_at or last.fired_at

@@ -24,7 +24,7 @@ class AlertRulesTable(Things[AlertRule]):
         super().__init__(connection, tenant_id, AlertRule)
 
     async def get(self, identifier: UUID) -> AlertRule:
-        # Not for the key: incidents that refer to it are written under the same lock.
+        # Not for the key: alerts that refer to it are written under the same lock.
         statement = select(*columns_of(AlertRule)).where(*self._is(identifier)).with_for_update(key_share=True)
         row = (await self.connection.execute(statement)).one_or_none()
         if row is None:

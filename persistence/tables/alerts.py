@@ -84,5 +84,5 @@ alert = Table(
     Index("ix_alert_project_fired", "tenant_id", "project_id", "fired_at", "id"),
     Index("ix_alert_rule_fired", "tenant_id", "rule_id", "fired_at", "id"),
     Index("ix_alert_changed", "tenant_id", "changed_at", postgresql_where=text("state = 'RESOLVED'")),
-    comment="The incidents: one row from when a rule did not hold until it held again. Triggers tell webhooks.",
+    comment="One row from when a rule did not hold until it held again. Triggers tell webhooks.",
 )

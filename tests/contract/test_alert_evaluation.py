@@ -152,7 +152,7 @@ async def test_an_execution_that_waits_for_people_again_and_again_is_one_alert(w
         async with world.store.evaluate(DEFAULT_TENANT, rule.id) as evaluation:
             assert evaluation is not None
             moments = moments_of(evaluation.rule, world.ago(ago))
-            changed = follow(evaluation.rule, evaluation.incident, await evaluation.measure(moments))
+            changed = follow(evaluation.rule, evaluation.alert, await evaluation.measure(moments))
             evaluation.rule.evaluated_until = moments[-1]
             await evaluation.save(changed)
         await world.pool.execute(f"UPDATE execution SET {change}", *values)  # noqa: S608 - our own text

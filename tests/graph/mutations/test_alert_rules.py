@@ -33,7 +33,7 @@ def raw(identifier: str) -> UUID:
 
 
 async def an_alert(graph: Graph, rule: dict[str, Any], *evidence: Evidence, ago: float = 60, **values: Any) -> str:
-    """The global id of an incident of the rule, as who evaluates it writes one."""
+    """The global id of an alert of the rule, as who evaluates it writes one."""
     given: dict[str, Any] = {"metric": AlertMetric[rule["metric"]], "severity": AlertSeverity.WARNING, **values}
     alert = Alert(
         DEFAULT_TENANT,
