@@ -443,10 +443,19 @@ def _announcement(settings: Settings, seconds: float) -> str:
             f"  GraphiQL and GraphQL  {address}/graphql",
             f"  Websocket             {address.replace('http', 'ws', 1)}/graphql",
             f"  Health                {address}/health/ready",
+            *([f"  Metrics               {_metrics_places(settings)}"] if settings.metrics else []),
             f"  Workers               {workers}",
             f"  Model                 {model}",
         )
     )
+
+
+def _metrics_places(settings: Settings) -> str:
+    first, last = settings.metrics_port_of(0), settings.metrics_port_of(settings.workers - 1)
+    api = f"{web_address(settings)}/metrics"
+    if first is None or settings.workers == 0:
+        return api
+    return f"{api}; of the workers at port{f' {first}' if last == first else f's {first} to {last}'}"
 
 
 def _say(text: str) -> None:
