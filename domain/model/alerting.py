@@ -77,8 +77,7 @@ def advance(rule: AlertRule, alert: Alert | None, reading: Reading) -> Alert | N
         return replace(going_on, calm_since=None)
     if alert.calm_since is None:
         return replace(going_on, calm_since=reading.moment)
-    message = f"{alert.message} {_good_again(rule, reading)}"
-    return replace(going_on, state=AlertState.RESOLVED, resolved_at=reading.moment, message=message)
+    return replace(going_on, state=AlertState.RESOLVED, resolved_at=reading.moment)
 
 
 def _fired(rule: AlertRule, reading: Reading) -> Alert:
@@ -119,10 +118,6 @@ def message_of(rule: AlertRule, value: Decimal) -> str:
     within = "" if rule.metric in _OF_A_MOMENT else f" within {rule.window_seconds:g} s"
     limit = unit.told(rule.threshold)
     return f"{what}{within}: {f'{limit} or more' if rule.trait.is_at else f'more than {limit}'}."
-
-
-def _good_again(rule: AlertRule, reading: Reading) -> str:
-    return f"Good again: {'no data' if reading.value is None else rule.trait.unit.told(reading.value)}."
 
 
 def seeds_of(tenant_id: TenantId) -> list[AlertRule]:

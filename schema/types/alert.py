@@ -74,7 +74,9 @@ class Alert(Node):
     state: AlertState = strawberry.field(description="FIRING or RESOLVED.")
     severity: AlertSeverity = strawberry.field(description="How much it matters: the rule's when it fired.")
     metric: AlertMetric = strawberry.field(description="What was too much.")
-    message: str = strawberry.field(description="What happened, and how it ended, for people.")
+    message: str = strawberry.field(
+        description="What was too much when it fired, for people; how it ended say `resolvedAt` and `lastValue`."
+    )
     value: Decimal = _exact("value", "What the metric was when it fired, in its unit.")
     peak: Decimal = _exact("peak", "The most that it was since.")
     last_value: Decimal | None = _exact("last_value", "What it was when it was judged last; null without data.")

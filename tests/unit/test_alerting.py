@@ -180,13 +180,6 @@ def test_it_fires_above_the_threshold_and_is_resolved_when_it_is_good_twice_in_a
     assert (alerts[0].value, alerts[0].peak, alerts[0].last_value) == (Decimal(21), Decimal(40), Decimal(16))
 
 
-@pytest.mark.parametrize(("last", "told"), [(16, "Good again: 16."), (None, "Good again: no data.")])
-def test_a_resolved_alert_says_what_was_wrong_and_how_it_ended(last: float | None, told: str) -> None:
-    first, alert = follow(a_rule(), None, readings(21))[0], follow(a_rule(), None, readings(21, 16, last))[0]
-
-    assert alert.message == f"{first.message} {told}"
-
-
 def test_between_the_two_bounds_nothing_changes() -> None:
     assert told(follow(a_rule(), None, readings(17, 20, 17))) == []
     assert told(follow(a_rule(), None, readings(21, 17, 20, 17, 17))) == [("FIRING", 0, None)]
