@@ -539,7 +539,12 @@ def _postmaster(pid: int, cluster: Path, processes: Any) -> "psutil.Process | No
 
 def _is_running(process: "psutil.Process") -> bool:
     """Dead as well: a zombie, which an orphan stays where process 1 does not reap."""
-    return process.is_running() and process.status() != "zombie"
+    import psutil  # noqa: PLC0415 - whoever has such a process has imported it
+
+    try:
+        return process.is_running() and process.status() != "zombie"
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
 
 
 def _disown(cluster: Path, pid: int) -> None:
@@ -549,9 +554,10 @@ def _disown(cluster: Path, pid: int) -> None:
     its own parent, which we are going to be, for stale.
     """
     file = cluster / "postmaster.pid"
-    _first, rest = file.read_text().split("\n", 1)
-    _log.info("PostgreSQL (pid %d) ended without notice; starting it anew", pid)
-    with file.open("r+") as opened:
+    with contextlib.suppress(FileNotFoundError), file.open("r+") as opened:  # else it was just ending, and removed it
+        _first, rest = opened.read().split("\n", 1)
+        _log.info("PostgreSQL (pid %d) ended without notice; starting it anew", pid)
+        opened.seek(0)
         opened.write(f"{os.getpid()}\n{rest}")
         opened.truncate()
 

@@ -37,6 +37,9 @@ AT_ONCE = 4
 LOCK_SECONDS = 2.0
 """A bulk waits no longer for an execution that somebody else holds: it goes on with the others."""
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_RANDOM_BITS = 80
+
 CANCELLABLE = (_S.QUEUED, _S.RUNNING, _S.PAUSED, _S.AWAITING_APPROVAL)
 
 _log = structlog.get_logger(__name__)
@@ -180,14 +183,14 @@ class CancelExecutions:
 
     async def _moment(self, tenant_id: TenantId, once: Once) -> datetime:
         """Before which an execution was kicked off that is meant: the moment of the first request with the key."""
-        result = new_id()
+        result = _id_of(utc_now())
         async with self.units(tenant_id) as unit:
             first = await once.first(unit)
             if first is None:
                 await once.keep(unit, result)
                 await unit.commit()
-        milliseconds = (first or result).int >> 80  # a UUIDv7 begins with the time
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds + 1)
+        milliseconds = (first or result).int >> _RANDOM_BITS  # a UUIDv7 begins with the time
+        return _EPOCH + timedelta(milliseconds=milliseconds + 1)
 
     async def _all(self, tenant_id: TenantId, request: PageRequest) -> Cancelled:
         done = Cancelled()
@@ -233,3 +236,9 @@ class CancelExecutions:
                 return None
             await unit.commit()
         return None if wanted is execution else wanted
+
+
+def _id_of(moment: datetime) -> UUID:
+    """A UUIDv7 of this very moment: of many that are made at once, `new_id` dates most into the future."""
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return UUID(int=(milliseconds << _RANDOM_BITS) | (new_id().int & ((1 << _RANDOM_BITS) - 1)))

@@ -167,6 +167,7 @@ class Dispatcher:
 
     async def _check(self) -> None:
         """Give back what we were given and do not run: an answer or an end was lost on its way."""
+        self._checked_at = time.monotonic()  # now, not at the end: an end that is lost meanwhile asks for another look
         held = {key.id for key in await self._admissions.held_by(self.worker_id)}
         overdue = time.monotonic() - self.rules.start_seconds
         for identifier in [each for each, began in self._starting.items() if began < overdue]:
@@ -174,7 +175,6 @@ class Dispatcher:
         if astray := held - self._here():
             _log.warning("places_given_back", worker=self.worker_id, count=len(astray))
             await self._hand_over(self.worker_id, list(astray))
-        self._checked_at = time.monotonic()
 
     def _here(self) -> set[AdmissionId]:
         return self._running | self._starting.keys()

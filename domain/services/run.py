@@ -213,7 +213,7 @@ class Run:
         """Returns when the execution ended, or stopped for a while, and that is stored. Raises RunFailed."""
         self._check()
         self._failure = _failure_in(self._tasks)
-        self._apply_decisions()
+        self._apply_decisions(self._awaiting)
         try:
             while True:
                 begun = self._begin_ready()
@@ -332,7 +332,7 @@ class Run:
         over = ExecutionPaused(**self._envelope)
         if await self._has_stopped(ExecutionStatus.PAUSED, over):
             return True
-        self._is_pausing = False  # the request was withdrawn
+        self._is_pausing = self._is_leaving  # the request was withdrawn; meanwhile the worker may have begun to leave
         return False
 
     async def _awaits(self) -> bool:
@@ -562,9 +562,10 @@ class Run:
 
     async def _hear(self) -> None:
         self._heard.clear()
+        awaiting = self._awaiting  # whoever asks while the store is read is not in what it says
         await self._commit_noted()  # what was asked only now is not stored yet
         self._claimed.approvals = await self._approvals()
-        self._apply_decisions()
+        self._apply_decisions(awaiting)
 
     async def _approvals(self) -> Sequence[Approval]:
         """All that were asked, however long the store takes to answer."""
@@ -575,9 +576,9 @@ class Run:
                 _log.warning("approvals_postponed", execution_id=str(self.ownership.execution_id), error=str(error))
             await asyncio.sleep(_STORE_PAUSE)
 
-    def _apply_decisions(self) -> None:
-        """Let the tasks go on, or fail, whose approvals were decided."""
-        for task in self._awaiting:
+    def _apply_decisions(self, awaiting: Sequence[TaskExecution]) -> None:
+        """Let those of the tasks go on, or fail, whose approvals were decided."""
+        for task in awaiting:
             asked = [
                 approval
                 for approval in self._claimed.approvals

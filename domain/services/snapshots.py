@@ -231,9 +231,9 @@ class _Shared(Generic[T]):
         await self._read_since(noticed)
 
     async def _read_since(self, moment: float) -> None:
-        """Read, unless somebody did who began after the moment."""
+        """Read, unless somebody did who began after the moment; not at it: the clock of the loop goes in steps."""
         async with self._lock:
-            if self._read_at >= moment:
+            if self._read_at > moment:
                 return
             self._latest, self._read_at = await _patiently(self._read, self._topic)
             self._version += 1

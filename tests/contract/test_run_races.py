@@ -150,25 +150,28 @@ async def test_a_cancel_while_the_end_is_being_stored_loses_nothing(
     assert await statuses(world, execution) == ["COMPLETED"]
 
 
-async def test_a_failed_attempt_is_not_made_again_after_a_pause(world: World, a_worker: Workers) -> None:
+async def test_a_failed_attempt_is_not_made_again_after_a_pause(
+    world: World, a_worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     execution = await queued(world, "only", max_attempts=2)
-    worker = a_worker(rules=replace(RULES, first_pause=0.2), only=failing(BUSY, BUSY, BUSY))
-    running = worker.begin(execution)
+    worker, commit = a_worker(only=failing(BUSY, BUSY, BUSY)), world.store.commit
 
-    async def failed() -> list[TaskFailed]:
-        return [event for event in await world.events(execution.id) if isinstance(event, TaskFailed)]
+    async def pausing(changes: Sequence[Change]) -> Sequence[bool]:
+        kept = await commit(changes)
+        if any(isinstance(event, TaskFailed) for change in changes for event in change.events):
+            await pause(world, worker, execution)  # before the next attempt, however slow the machine is
+        return kept
 
-    async def has_failed() -> bool:
-        return bool(await failed())
-
-    await until(has_failed)
-    await pause(world, worker, execution)
-    await running
+    monkeypatch.setattr(world.store, "commit", pausing)
+    await worker(execution)
+    monkeypatch.setattr(world.store, "commit", commit)
+    assert (await world.execution(execution.id)).status is ExecutionStatus.PAUSED
     await resume(world, execution)
 
     await a_worker("w2", only=failing(BUSY, BUSY, BUSY))(execution)
 
-    assert [(event.attempt, event.will_retry) for event in await failed()] == [(1, True), (2, False)]
+    failed = [event for event in await world.events(execution.id) if isinstance(event, TaskFailed)]
+    assert [(event.attempt, event.will_retry) for event in failed] == [(1, True), (2, False)]
 
 
 async def test_giving_up_touches_nothing_that_somebody_else_has(world: World) -> None:
@@ -267,6 +270,36 @@ async def test_a_pause_that_is_withdrawn_while_the_store_is_asked_keeps_nothing_
     await asyncio.wait([running])
 
 
+async def test_a_worker_that_leaves_while_a_withdrawn_pause_is_being_stored_begins_nothing(
+    world: World, a_worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = await planned(world, "first", "second", process=Process.SEQUENTIAL)
+    commit, leaving = world.store.commit, asyncio.Event()
+
+    async def paused(_: TaskWork, __: RunSink) -> str:
+        await pause(world, worker, execution)
+        return "first"
+
+    async def withdrawing(changes: Sequence[Change]) -> Sequence[bool]:
+        if any(change.execution and change.execution.status is ExecutionStatus.PAUSED for change in changes):
+            await world.change(execution.id, pause_requested_at=None)
+            leave()
+        return await commit(changes)
+
+    def leave() -> None:
+        [run] = worker.run._runs.values()  # noqa: SLF001 - as `stop` does, without its clock
+        run.leave()
+        leaving.set()
+
+    monkeypatch.setattr(world.store, "commit", withdrawing)
+    worker = a_worker(first=paused)
+    [ended] = await asyncio.gather(worker(execution), return_exceptions=True)
+
+    assert leaving.is_set()
+    assert isinstance(ended, asyncio.CancelledError)  # another worker goes on with it
+    assert worker.runner.names == ["first"]
+
+
 async def test_a_pause_in_the_middle_of_an_evaluation_wastes_no_pass(
     world: World, a_worker: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +384,59 @@ async def test_a_store_that_is_silent_for_a_moment_fails_no_run_that_hears_a_dec
     await running
 
     assert (await world.execution(execution.id)).status is ExecutionStatus.COMPLETED
+
+
+async def test_who_asks_once_more_while_a_decision_is_heard_waits_for_the_answer(
+    world: World, a_worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = await planned(world, "shown", "asks", edit=_all_need_approval)
+    approvals, may_end, has_asked, times = world.store.approvals, asyncio.Event(), asyncio.Event(), 0
+
+    async def asking(work: TaskWork, _: RunSink) -> str:
+        nonlocal times
+        times += 1
+        key, *_rest = work.journal.next(CallKind.TOOL, {"ask_human": "Which?"})
+        if str(key) not in work.answers:
+            raise AnswerAwaited("Which?", str(key))
+        await may_end.wait()
+        return "output"
+
+    async def before_it_asks(*whose: Any) -> Sequence[Approval]:
+        found = await approvals(*whose)
+        may_end.set()
+        async with asyncio.timeout(20):
+            await has_asked.wait()
+        return found
+
+    def noticed(*values: Any, **more: Any) -> Approval:
+        has_asked.set()
+        return Approval(*values, **more)
+
+    worker = a_worker(asks=asking)
+    await worker(execution)
+    asked = {each.kind: each for each in await world.approvals(execution.id)}
+    await decide(world, asked[ApprovalKind.QUESTION], ApprovalStatus.ANSWERED, "This.")
+    await resume(world, execution)
+    running = worker.begin(execution)
+
+    async def goes_on() -> bool:
+        return times == 2
+
+    await until(goes_on)
+    monkeypatch.setattr(world.store, "approvals", before_it_asks)
+    monkeypatch.setattr(domain.services.run, "Approval", noticed)
+    await decide(world, asked[ApprovalKind.TASK], ApprovalStatus.APPROVED)
+    worker.run.decided(execution.id)
+    await running
+
+    assert (await world.execution(execution.id)).status is ExecutionStatus.AWAITING_APPROVAL
+    assert await statuses(world, execution) == ["COMPLETED", "AWAITING_APPROVAL"]
+    assert times == 2
+
+
+def _all_need_approval(tasks: list[TaskExecution]) -> None:
+    for task in tasks:
+        task.is_approval_required = True
 
 
 async def test_the_clock_of_another_worker_does_not_decide_which_approval_counts(

@@ -15,11 +15,12 @@ import psutil
 import psycopg
 import pytest
 
+import app.embedded
 from app.embedded import DataDirectoryInUse, EmbeddedPostgres, PostgresDidNotStart
 from tests.support.postgres import FAST_SETTINGS, disposable_data_dir, shared_server
 
 REPOSITORY = Path(__file__).parents[2]
-SOON = 20.0  # seconds after which something did not happen
+SOON = 60.0  # seconds after which something did not happen
 
 Embedded = Callable[..., EmbeddedPostgres]
 
@@ -191,6 +192,42 @@ def test_the_server_of_a_killed_owner_is_adopted_and_stopped(
     assert _marks(adopted) == 1
     server.stop()
     assert _postmasters(data_dir) == []
+
+
+def test_a_server_that_ends_between_two_questions_is_not_running(
+    embedded: Embedded, owner: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _said(owner)
+    owner.kill()
+    owner.wait()
+    server = embedded()
+    server.start()
+
+    def gone(process: psutil.Process) -> str:
+        raise psutil.NoSuchProcess(process.pid)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(psutil.Process, "status", gone)
+        assert not server.running
+    assert server.running
+
+
+def test_a_server_that_takes_its_pid_file_with_it_just_now_is_no_obstacle(
+    data_dir: Path, embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = embedded()
+    server.start()
+    file = (data_dir / "postgres").resolve() / "postmaster.pid"
+    said = file.read_text()
+    server.stop()
+    file.write_text(said)
+
+    def just_ended(*_: Any) -> None:
+        file.unlink(missing_ok=True)
+
+    monkeypatch.setattr(app.embedded, "_postmaster", just_ended)
+
+    psycopg.connect(server.start()).close()
 
 
 def test_an_orphan_is_stopped_without_a_start(

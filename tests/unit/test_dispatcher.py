@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -86,7 +87,7 @@ class Stage:
     async def working(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.dispatcher.work(self.start))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 yield
         finally:
             await self.dispatcher.stop()
@@ -189,6 +190,39 @@ async def test_what_ended_without_leaving_its_place_is_given_back() -> None:
     stage.start = start  # type: ignore[method-assign]  # one that looks at the end
     async with stage.working():
         await until(lambda: stage.line.given_back == [key.id])
+
+
+async def test_an_end_that_is_lost_during_a_look_asks_for_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, astray = a_key(), a_key()
+    stage = Stage(Line(running))
+    dispatcher, release, is_over = stage.dispatcher, stage.line.release, asyncio.Event()
+    runs: list[asyncio.Task[None]] = []
+
+    async def fails(key: AdmissionKey) -> None:
+        stage.begun.append(key)
+        await is_over.wait()
+        raise Unavailable("the end could not be stored")
+
+    async def carried_out(key: AdmissionKey) -> None:
+        with pytest.raises(Unavailable):
+            await dispatcher.carry_out(key)
+
+    async def start(key: AdmissionKey) -> None:
+        runs.append(asyncio.create_task(carried_out(key)))
+
+    async def while_it_ends(worker_id: str, only: Sequence[AdmissionId] | None = None) -> Released:
+        dispatcher.rules = replace(dispatcher.rules, check_seconds=3600)  # else the next look comes by itself
+        is_over.set()
+        await until(lambda: not dispatcher.active)
+        return await release(worker_id, only)
+
+    dispatcher._carry_out = fails  # noqa: SLF001 - a run like no other
+    monkeypatch.setattr(stage, "start", start)
+    monkeypatch.setattr(stage.line, "release", while_it_ends)
+    async with stage.working():
+        await until(lambda: stage.begun == [running])
+        stage.line.given.append(astray)
+        await until(lambda: stage.line.given_back == [astray.id, running.id])
 
 
 async def test_what_runs_here_is_never_given_back() -> None:
