@@ -62,7 +62,8 @@ _METRICS: Final = f"""
         count(is_first_valid), count(*) FILTER (WHERE is_first_valid), coalesce(sum(repairs), 0)::int,
         count(*) FILTER (WHERE composed_by = 'RULES'),
         count(*) FILTER (WHERE status = 'ACCEPTED'), count(*) FILTER (WHERE status = 'REJECTED'),
-        avg(extract(epoch FROM finished_at - started_at))::float8, round(avg(coalesce(account.spent, 0)), 12),
+        avg(extract(epoch FROM finished_at - started_at))::float8,
+        round(avg(coalesce(account.spent, 0)) FILTER (WHERE finished_at IS NOT NULL AND started_at IS NOT NULL), 12),
         avg(rating)::float8
     FROM (SELECT * FROM generation WHERE tenant_id = $1 %s ORDER BY created_at DESC, id DESC LIMIT $2) AS each
     LEFT JOIN budget_account AS account ON account.tenant_id = each.tenant_id AND account.scope = 5

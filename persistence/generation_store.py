@@ -31,7 +31,8 @@ _CLAIM = f"""
             count(*) FILTER (WHERE is_held) OVER (PARTITION BY tenant_id, batch_id) AS held_of_batch,
             row_number() OVER (PARTITION BY tenant_id, batch_id, is_held ORDER BY created_at, id) AS turn_in_batch
         FROM (
-            SELECT tenant_id, id, batch_id, created_at, locked_until > clock_timestamp() IS TRUE AS is_held
+            SELECT tenant_id, id, batch_id, created_at,
+                (locked_until > clock_timestamp() OR locked_until IS NOT NULL AND NOT $4) IS TRUE AS is_held
             FROM generation WHERE {_WORKING}
         ) AS each
     ),
@@ -45,7 +46,7 @@ _CLAIM = f"""
         locked_until = clock_timestamp() + make_interval(secs => $3)
     FROM picked
     WHERE row.tenant_id = picked.tenant_id AND row.id = picked.id AND row.{_WORKING}
-        AND (row.locked_until IS NULL OR row.locked_until <= clock_timestamp())
+        AND (row.locked_until IS NULL OR $4 AND row.locked_until <= clock_timestamp())
     RETURNING {_COLUMNS}, row.owner_epoch, row.calls
 """  # noqa: S608 - names of our own columns
 
@@ -101,11 +102,13 @@ class SqlGenerationStore:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.pool = pool
 
-    async def claim(self, worker_id: str, places: int, lease_seconds: float) -> Sequence[ClaimedGeneration]:
+    async def claim(
+        self, worker_id: str, places: int, lease_seconds: float, *, takes_over: bool = True
+    ) -> Sequence[ClaimedGeneration]:
         with unheld("a budget"):
             async with self.pool.acquire() as connection, connection.transaction():
                 await connection.fetch(_ONE_AT_A_TIME)
-                rows = await connection.fetch(_CLAIM, worker_id, places, lease_seconds)
+                rows = await connection.fetch(_CLAIM, worker_id, places, lease_seconds, takes_over)
                 claimed = sorted(map(_claimed, rows), key=lambda each: (each.generation.created_at, each.generation.id))
                 if taken_over := [each for each in claimed if each.ownership.epoch > 1]:
                     await self._take_over(connection, taken_over)

@@ -28,10 +28,11 @@ P = TypeVar("P")
 
 
 def edited(blueprint: Blueprint, edits: Edits, *under: str) -> Blueprint:
-    """The blueprint with the edits; raises Invalid, located `under` that path, for what is to be removed and not there.
+    """The blueprint with the edits. The rules of the result are not checked.
 
-    The rules of the result are not checked.
+    Raises Invalid, located `under` that path, for what is given twice, and for what is to be removed and not there.
     """
+    _check_given(edits, *under)
     _check_removed(blueprint, edits, *under)
     roles = _merged(blueprint.roles, edits.roles, edits.removed_roles, lambda role: role.title)
     tasks = _merged(blueprint.tasks, edits.tasks, edits.removed_tasks, lambda task: task.name)
@@ -44,6 +45,21 @@ def edited(blueprint: Blueprint, edits: Edits, *under: str) -> Blueprint:
         roles=[replace(role, supervisor=None) if role.supervisor in gone else role for role in roles],
         tasks=[_freed(task, gone, done) for task in tasks],
     )
+
+
+def _check_given(edits: Edits, *under: str) -> None:
+    """Of two of one name the first would be lost without a word."""
+    rules = Rules(*under)
+    _once(rules, [role.title for role in edits.roles], "roles", "title")
+    _once(rules, [task.name for task in edits.tasks], "tasks", "name")
+    rules.hold()
+
+
+def _once(rules: Rules, given: Sequence[str], what: str, label: str) -> None:
+    seen: set[str] = set()
+    for place, name in enumerate(given):
+        rules.require(name not in seen, f"Another one of the {what} has this {label}.", what, str(place), label)
+        seen.add(name)
 
 
 def _check_removed(blueprint: Blueprint, edits: Edits, *under: str) -> None:

@@ -301,8 +301,8 @@ class GenerationMetrics:
     """How generations went: those that one model answered, or, with `model` None, all, or those that no model did.
 
     `answered` counts those whose first answer was judged, `composed` those that came to a proposal, `fallbacks` those
-    of them that rules composed. Rates are 0 to 1, None where nothing can be said; seconds are a mean over what is over,
-    the amount, in dollars, one over all.
+    of them that rules composed. Rates are 0 to 1, None where nothing can be said; seconds, and
+    the amount in dollars, are means over what a worker began and is over.
     """
 
     model: str | None

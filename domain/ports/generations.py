@@ -89,8 +89,10 @@ class GenerationWork:
 class GenerationStore(Protocol):
     """Generations of all tenants, as workers need them. All raise Unavailable while the database does not answer."""
 
-    async def claim(self, worker_id: str, places: int, lease_seconds: float) -> Sequence[ClaimedGeneration]:
-        """Take at most so many that wait, or whose owner let his lease end, each under a new epoch.
+    async def claim(
+        self, worker_id: str, places: int, lease_seconds: float, *, takes_over: bool = True
+    ) -> Sequence[ClaimedGeneration]:
+        """Take at most so many that wait or, with `takes_over`, whose owner let his lease end, each under a new epoch.
 
         Tenants in turn, the oldest first, and at most `AT_ONCE` of a batch over all workers.
         """

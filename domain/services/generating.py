@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -17,6 +18,11 @@ LEASE_SECONDS: Final = 30.0
 """So long after its last word a worker's generations are taken over by others."""
 
 FLUSH_SECONDS: Final = 1.0
+"""So long a worker that stops waits for what is being booked…"""
+
+BOOKING_SECONDS: Final = 30.0
+"""…and so long one that does not: what is given up counts as lost, at the most that it could have cost."""
+
 _LEAVING_SECONDS: Final = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +45,8 @@ class GenerateTeams:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = asyncio.Lock()
         self._is_stopping = False
+        self._tended_at: float | None = None
+        self._takes_over_from = 0.0
 
     @property
     def active(self) -> int:
@@ -51,9 +59,15 @@ class GenerateTeams:
         return not self._tasks
 
     async def tend(self) -> None:
-        """Keep what is ours, stop what is not wanted any more, and take what waits. Raises Unavailable."""
+        """Keep what is ours, stop what is not wanted any more, and take what waits. Raises Unavailable.
+
+        While the database was away nobody could renew a lease: after that, everybody has his time anew.
+        """
         await self._renew()
+        if self._tended_at is not None and monotonic() - self._tended_at > self._lease_seconds / 2:
+            self._takes_over_from = monotonic() + self._lease_seconds
         await self._take()
+        self._tended_at = monotonic()
 
     async def _renew(self) -> None:
         owned = [ownership for ownership, _ in self._owned.values()]
@@ -73,7 +87,9 @@ class GenerateTeams:
             free = self._places - self.active
             if free <= 0 or self._is_stopping:
                 return
-            for each in await self._parts.store.claim(self._worker_id, free, self._lease_seconds):
+            takes_over = monotonic() >= self._takes_over_from
+            claim = self._parts.store.claim
+            for each in await claim(self._worker_id, free, self._lease_seconds, takes_over=takes_over):
                 self._begin(each)
 
     def _begin(self, claimed: ClaimedGeneration) -> None:
@@ -93,7 +109,7 @@ class GenerateTeams:
             own = self._owned.get(claimed.ownership.generation_id)
             if own is not None and own[0] == claimed.ownership:
                 del self._owned[claimed.ownership.generation_id]
-            await run.sink.flush(FLUSH_SECONDS)
+            await run.sink.flush(FLUSH_SECONDS if self._is_stopping else BOOKING_SECONDS)
         with suppress(RegattaError):  # else at the next `tend`
             await self._take()
 

@@ -272,9 +272,9 @@ class GenerationRun:
         problems = await self._judged(answer, ground, ComposedBy.MODEL)
         if not problems:
             return
+        self._generation.repairs = 1  # also where the model fails then, or its time is over
         await self._enter(_S.COMPOSING, "Sent back to the model")
         again = await self._answer(work, repaired(messages, answer.text, problems), ground)
-        self._generation.repairs = 1
         problems = await self._judged(again, ground, ComposedBy.MODEL_REPAIRED)
         if problems:
             raise _NoProposal(_F.ANSWER_INVALID, f"The model's answer could not be used: {' '.join(problems)}")
@@ -313,6 +313,7 @@ class GenerationRun:
         except RunFailed as failure:
             if failure.code is FailureCode.MODEL_ANSWER_INVALID and self._generation.is_first_valid is None:
                 self._generation.is_first_valid = False
+                self._generation.model = self.sink.asked  # its figures tell of answers that nobody could read, too
             code = _CODES.get(failure.code, _F.MODEL_FAILED)
             raise _NoProposal(code, failure.message) from failure
         except asyncio.CancelledError:

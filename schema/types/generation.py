@@ -190,7 +190,9 @@ class GenerationMetrics:
         description=f"Of those that somebody decided about, the share that was accepted: {_RATE}"
     )
     mean_seconds: float | None = strawberry.field(description="Seconds of work, on average of those that are over.")
-    mean_cost: Money | None = strawberry.field(description="What the model calls of one cost, on average.")
+    mean_cost: Money | None = strawberry.field(
+        description="What the model calls of one cost, on average of those that are over."
+    )
     mean_rating: float | None = strawberry.field(description="What people said, 1 to 5, on average; null for nothing.")
 
 

@@ -24,15 +24,17 @@ from domain.model.identity import (
 from domain.model.journal import CallKind, Journal, JournalEntry, hash_of
 from domain.model.ledger import CallOutcome, LedgerEntry
 from domain.model.project import Project
+from domain.model.team import Team
 from domain.ports import Reservation, Verdict
 from domain.ports.generations import ClaimedGeneration
 from persistence.call_budgets import SqlCallBudgets
-from persistence.engine import Database, plain_url
+from persistence.engine import Database
 from persistence.generation_store import SqlGenerationStore
 from persistence.mapping import names_of, values_of
 from persistence.reader import SqlReader
 from persistence.run_store import SqlRunStore
 from persistence.unit_of_work import SqlUnitsOfWork
+from persistence.urls import plain_url
 
 WORKING = GenerationStatus.ANALYSING
 LEASE = 30.0
@@ -58,7 +60,7 @@ async def ask(database: Database, database_url: str) -> Ask:
                     [tenant_id],
                 )
             async with SqlUnitsOfWork(database.engine)(tenant_id) as unit:
-                project = Project(tenant_id, f"Project {new_id()}", monthly_budget=given.pop("project_budget", None))
+                project = Project(tenant_id, f"Project {new_id()}")
                 await unit.projects.add(project)
                 await unit.commit()
             projects[tenant_id] = project.id
@@ -217,12 +219,25 @@ async def test_a_call_is_reserved_and_booked_in_its_tenant_project_and_generatio
     assert (usage.calls, usage.amount) == (1, Decimal("0.4"))
 
 
-@pytest.mark.parametrize("scope", [BudgetScope.GENERATION, BudgetScope.PROJECT])
+_LIMITS = {
+    BudgetScope.TENANT: "UPDATE tenant SET monthly_budget = 0.5",
+    BudgetScope.PROJECT: "UPDATE project SET monthly_budget = 0.5",
+    BudgetScope.TEAM: "UPDATE team SET monthly_budget = 0.5",
+    BudgetScope.GENERATION: "UPDATE generation SET max_budget = 0.5",
+}
+
+
+@pytest.mark.parametrize("scope", _LIMITS)
 async def test_a_call_that_could_exceed_a_budget_is_refused(
     store: SqlGenerationStore, ask: Ask, database: Database, scope: BudgetScope
 ) -> None:
-    limit = {"max_budget" if scope is BudgetScope.GENERATION else "project_budget": Decimal("0.5")}
-    await ask(**limit)
+    generation = await ask()
+    async with SqlUnitsOfWork(database.engine)(DEFAULT_TENANT) as unit:
+        team = Team(DEFAULT_TENANT, generation.project_id, "To be changed")
+        await unit.teams.add(team)
+        await unit.commit()
+    await database.pool.execute("UPDATE generation SET team_id = $1", team.id)
+    await database.pool.execute(_LIMITS[scope])
     [claimed] = await store.claim("w1", 1, LEASE)
 
     ruling = await SqlCallBudgets(database.pool).reserve(a_reservation(claimed))

@@ -8,7 +8,7 @@ import pytest
 from tests.support.cluster import Api, Cluster, Workers, a_cluster
 from tests.support.compositions import an_answer
 from tests.support.model_server import ModelServer, Text, Usage
-from tests.support.processes import wait_until
+from tests.support.processes import SOON, wait_until
 
 GENERATION = """
 query($id: ID!) { generation(id: $id) {
@@ -16,7 +16,6 @@ query($id: ID!) { generation(id: $id) {
 } }
 """
 LEDGER = "SELECT outcome, call, call_attempt FROM ledger_entry ORDER BY id"
-PATIENCE = 60
 
 
 @pytest.fixture
@@ -53,20 +52,20 @@ def test_a_worker_is_killed_while_its_model_repairs_and_another_one_finishes(
 ) -> None:
     # The first answer will not do; while the second one is on its way, whoever waits for it is killed.
     paid = Usage(1_000, 500)
-    models.script(Text("No team comes to my mind.", usage=paid), Text(an_answer(), latency=120))
+    models.script(Text("No team comes to my mind.", usage=paid), Text(an_answer(), latency=600))
     models.default = Text(an_answer(), usage=paid)
     api, workers = cluster.api(), cluster.workers(2)
-    wait_until(lambda: len(workers.ready()) == 2, PATIENCE)
+    wait_until(lambda: len(workers.ready()) == 2)
 
     generation_id = _generate(api)
-    models.block_for_requests(2, PATIENCE)
+    models.block_for_requests(2, SOON)
     _kill_its_worker(cluster, workers)
 
     def found() -> dict[str, object]:
         answer: dict[str, object] = api.ask(GENERATION, id=generation_id)["generation"]
         return answer
 
-    wait_until(lambda: found()["status"] == "READY", PATIENCE)
+    wait_until(lambda: found()["status"] == "READY")
     assert found() == {
         "status": "READY",
         "composedBy": "MODEL_REPAIRED",

@@ -16,6 +16,7 @@ from resolvers.node_ids import node_id, parse_node_id
 from tests.support.catalogue import a_worker
 from tests.support.generations import a_proposal, composer, composers, generate, ready
 from tests.support.graphql import Graph
+from tests.support.live import SOON
 from tests.support.things import nothing_written, strangers_things, unknown
 
 WHOLE = """generation { id objective status stage fallback maxBudget { amount } timeoutSeconds allowedTransitions
@@ -137,11 +138,11 @@ async def test_what_is_left_out_or_null_is_free(graph: Graph) -> None:
 async def test_workers_and_followers_hear_of_it(graph: Graph) -> None:
     with graph.container.hints.listen(GENERATIONS) as workers:
         identifier = await generate(graph)
-        assert await workers.wait(5)
+        assert await workers.wait(SOON)
         with graph.container.hints.listen(generation_topic(parse_node_id(identifier)[1])) as followers:
             await decide(graph, "cancelGeneration", identifier)
-            assert await followers.wait(5)
-        assert await workers.wait(5)
+            assert await followers.wait(SOON)
+        assert await workers.wait(SOON)
 
 
 @pytest.mark.parametrize(
@@ -539,6 +540,11 @@ async def test_a_proposal_is_accepted_with_edits(graph: Graph, database: Databas
             ["edits", "roles", "1", "supervisor"],
         ),
         ({"edits": {"roles": [{"title": "A", "tools": ["Magic"]}]}}, ["edits", "roles", "0", "tools", "0"]),
+        ({"edits": {"roles": [{"title": "Writer"}, {"title": "Writer"}]}}, ["edits", "roles", "1", "title"]),
+        (
+            {"edits": {"tasks": 2 * [{"name": "A", "description": "x", "expectedOutput": "y"}]}},
+            ["edits", "tasks", "1", "name"],
+        ),
         (
             {"edits": {"tasks": [{"name": "Draft", "description": "x", "expectedOutput": "y", "dependsOn": ["Edit"]}]}},
             ["edits", "tasks"],

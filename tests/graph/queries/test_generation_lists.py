@@ -1,6 +1,5 @@
 """Lists of generations, their money, and how they went."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -279,7 +278,7 @@ async def test_figures_are_told_for_all_and_by_model(graph: Graph, database: Dat
         "fallbackRate": 0.5,
         "failureRate": 0.2,
         "acceptanceRate": 0.5,
-        "meanCost": {"amount": str((Decimal("0.6") / 7).quantize(Decimal("0.000000000001")))},
+        "meanCost": {"amount": "0.1"},  # of six: one is worked on still
         "meanRating": 4.0,
     }
     by_model = {figures["model"]: figures for figures in report["byModel"]}
