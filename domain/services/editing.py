@@ -199,6 +199,9 @@ async def _settle_task(unit: UnitOfWork, task: Task, links: Links) -> None:
 
 async def _enter_tool(unit: UnitOfWork, tool: Tool, given: Given) -> None:
     await _open_project(unit, tool.project_id)
+    # They are marked as changed when it is written; whoever gives a role a tool has the team before the tool, too.
+    for team_id in sorted(await unit.definitions.teams_using(tool.id)):
+        await unit.definitions.lock(team_id)
     if "configuration" in given or tool.archived_at:
         current = await unit.tools.get(tool.id)
         # A credential is for the address that it was given for: it must not go to another one.

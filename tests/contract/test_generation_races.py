@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from domain.errors import IdempotencyConflict, InvalidTransition, NotFound, TeamChanged
-from domain.model.blueprint import as_document
+from domain.model.blueprint import Blueprint, ToolBlueprint, as_document
 from domain.model.generation import Generation, GenerationStatus
 from domain.model.identity import DEFAULT_TENANT, ProjectId, TeamId, TenantId, new_id
 from domain.model.ledger import CallOutcome, LedgerEntry
 from domain.model.project import Project
 from domain.model.routing import Offer
+from domain.model.tool import Tool, ToolKind
 from domain.ports import GENERATIONS, generation_topic
 from domain.ports.generations import ClaimedGeneration
 from domain.services.blueprints import make_team
+from domain.services.editing import TOOLS, Editing
 from domain.services.generation_decisions import Acceptance, GenerationDecisions
 from domain.services.generations import Generations, Target, Terms
 from persistence.engine import Database
@@ -234,6 +236,39 @@ async def test_who_edits_a_team_as_its_proposal_is_accepted_loses_nothing(scene:
         is_accepted = (await scene.stored(generation))["status"] == "ACCEPTED"
         assert (len(done), len(wrong)) == (1, 1)
         assert name == (f"Changed {number}" if is_accepted else f"Renamed {number}")
+
+
+async def test_who_edits_a_tool_as_a_proposal_gives_it_to_a_role_waits_for_nobody_who_waits_for_him(
+    scene: Scene,
+) -> None:
+    tool = Tool(DEFAULT_TENANT, scene.project_id, "Sums", ToolKind.CALCULATOR)
+    async with scene.units(DEFAULT_TENANT) as unit:
+        await unit.tools.add(tool)
+        await unit.commit()
+    edits = Editing(scene.units, TOOLS)
+    for number in range(3):
+        team, proposed = _with_sums(f"Team {number}", "Writer"), _with_sums(f"Team {number}", "Writer", "Editor")
+        async with scene.units(DEFAULT_TENANT) as unit:
+            made = await make_team(unit, team, scene.project_id, None)
+            await unit.commit()
+        await scene.ask(made.id)
+        claimed = await scene.claim()
+        for status in TO_READY:
+            assert await scene.write(claimed, status, proposal=as_document(proposed))
+
+        changes = {"description": f"Adds up, {number}"}
+        done, wrong = await together(
+            scene.accept(claimed.generation), edits.update(DEFAULT_TENANT, tool.id, number + 1, changes)
+        )
+
+        assert done
+        assert {type(error) for error in wrong} <= {TeamChanged}  # where the tool was the first
+
+
+def _with_sums(name: str, *titles: str) -> Blueprint:
+    proposal = a_proposal(name)
+    roles = [replace(role, tools=["Sums"] if role.title in titles else []) for role in proposal.roles]
+    return replace(proposal, roles=roles, tools=[ToolBlueprint(name="Sums", kind=ToolKind.CALCULATOR)])
 
 
 async def _renamed(scene: Scene, team_id: TeamId, name: str) -> bool:
