@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from persistence.engine import asyncpg_url
 from persistence.tables import PARTITIONED, metadata
+from persistence.urls import asyncpg_url, tls_arguments
 
 MIGRATION_LOCK = 5_244_740
 """Any number that nobody else locks; held until the connection ends."""
@@ -36,7 +36,7 @@ def _run(connection: Connection) -> None:
 
 
 async def _connect_and_run(url: str) -> None:
-    engine = create_async_engine(asyncpg_url(url), poolclass=NullPool)
+    engine = create_async_engine(asyncpg_url(url), poolclass=NullPool, connect_args=tls_arguments(url))
     async with engine.connect() as connection:
         await connection.run_sync(_run)
     await engine.dispose()

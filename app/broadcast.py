@@ -27,6 +27,7 @@ import structlog
 from broadcaster import Broadcast
 
 from domain.ports import Listener
+from persistence.urls import SQLALCHEMY_ONLY
 
 _log = structlog.get_logger(__name__)
 
@@ -43,9 +44,6 @@ _LONGEST_LAG: Final = 1.0  # seconds; a slower hint is of no use to anybody
 _CLOSE_SECONDS: Final = 2.0
 _FIRST_PAUSE: Final = 0.1  # seconds between two attempts, doubled up to the longest
 _LONGEST_PAUSE: Final = 5.0
-
-# What SQLAlchemy's asyncpg dialect takes for itself and asyncpg would send to the server as a setting.
-_SQLALCHEMY_ONLY: Final = {"prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"}
 
 
 class HintsUrlNotSupported(ValueError):
@@ -308,7 +306,7 @@ def _transport_url(url: str) -> str:
     query = [
         ("sslmode" if name == "ssl" else name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name not in _SQLALCHEMY_ONLY
+        if name not in SQLALCHEMY_ONLY
     ]
     # Put together by hand: urlunsplit drops the empty host of a URL for a unix socket.
     rest = urlunsplit(("", "", parts.path, urlencode(query), ""))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from persistence.engine import APPLICATION_ROLE, asyncpg_arguments, plain_url
+from persistence.engine import APPLICATION_ROLE
+from persistence.urls import asyncpg_arguments, plain_url
 
 if TYPE_CHECKING:
     from alembic.config import Config

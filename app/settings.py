@@ -8,7 +8,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -37,6 +37,7 @@ from domain.model.catalogue import is_known_bare
 from domain.model.model import MAX_PRICE
 from domain.model.model_names import MAX_MODEL_NAME, PROVIDERS, is_model_name, is_provider_allowed, prefix_of
 from domain.model.project import MAX_RETENTION_DAYS
+from persistence.urls import SQLALCHEMY_ONLY, TLS, TLS_FILES, TLS_MODES
 
 PREFIX: Final = "REGATTA_"
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -49,6 +50,14 @@ def _scheme(url: str) -> str:
     return urlsplit(url).scheme.partition("+")[0]
 
 
+LEAVING_SECONDS: Final = 12.0
+"""So much longer than `shutdown_grace_seconds` a worker may take until all that it has is handed over.
+
+The sum of what it waits for at most: the dispatcher's `stop_seconds` (5), a generation that is being claimed (1), the
+bookings of what is stopped (2) and its release (1, all three in `domain.services.generating`; runs, meanwhile, take
+less), the thread of `/metrics` (0.5), the recorder (1, in `app.worker`), and a moment for the handing over itself.
+"""
+
 _LAST_PORT: Final = 65_535
 _POSTGRES_EXAMPLE: Final = "should be a URL like postgresql://user:password@host:5432/database"
 
@@ -57,13 +66,26 @@ def _postgres_url(url: str) -> str:
     if _scheme(url) not in {"postgresql", "postgres"}:
         raise ValueError(_POSTGRES_EXAMPLE)
     try:
-        port = make_url(url).port
+        parts = make_url(url)
     except (ValueError, ArgumentError):  # both may quote the password
         raise ValueError(_POSTGRES_EXAMPLE) from None
-    if port is not None and not 1 <= port <= _LAST_PORT:
+    if parts.port is not None and not 1 <= parts.port <= _LAST_PORT:
         raise ValueError(_POSTGRES_EXAMPLE)
+    _check_query(parts.query)
     # SQLAlchemy knows only the longer name.
     return url if url.startswith("postgresql") else f"postgresql{url.removeprefix('postgres')}"
+
+
+def _check_query(query: Mapping[str, str | Sequence[str]]) -> None:
+    """Not every client that connects here knows every parameter: what one of them would trip over is refused."""
+    known = {"host", "port"} | TLS | SQLALCHEMY_ONLY
+    if unknown := sorted(query.keys() - known):
+        raise ValueError(f"should have no parameter {unknown[0]}; TLS is told by {', '.join(sorted(TLS))}")
+    if query.get("sslmode", "prefer") not in TLS_MODES:
+        raise ValueError(f"should have as sslmode one of {', '.join(TLS_MODES)}")
+    for name in sorted(query.keys() & TLS_FILES):
+        if not Path(str(query[name])).is_file():
+            raise ValueError(f"should have as {name} a file, and {query[name]} is none")
 
 
 def _broadcast_url(url: str) -> str:
@@ -171,7 +193,9 @@ class Settings(BaseSettings):
 
     # Where the data is
     database_url: PostgresUrl | None = Field(
-        None, description="PostgreSQL 15 or newer; absent: the embedded one, its data in DATA_DIR."
+        None,
+        description="PostgreSQL 15 or newer, with `?sslmode=verify-full&sslrootcert=…` over TLS; absent: the embedded"
+        " one, its data in DATA_DIR.",
     )
     migration_database_url: PostgresUrl | None = Field(
         None, description="The same database as its owner, for `regatta migrate`; absent: DATABASE_URL."
@@ -450,7 +474,8 @@ def _line(detail: ErrorDetails, given: Mapping[str, Any]) -> str:
     if name not in Settings.model_fields:
         return f"{name} is no setting"
     expected = re.sub(r"^(Value error,|Input|String) ", "", detail["msg"]).partition(", unable")[0]
-    return f"{_shown_name(name, given)} {expected}{_shown_value(name, detail['input'])}"
+    shown = "" if expected.startswith("should have") else _shown_value(name, detail["input"])  # else it names a part
+    return f"{_shown_name(name, given)} {expected}{shown}"
 
 
 def _shown_name(name: str, given: Mapping[str, Any]) -> str:

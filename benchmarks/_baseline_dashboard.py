@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, aliased
 from strawberry.asgi import GraphQL
 
 from persistence import tables
-from persistence.engine import asyncpg_url
+from persistence.urls import asyncpg_url
 
 T = TypeVar("T")
 Sessions: TypeAlias = async_sessionmaker[AsyncSession]

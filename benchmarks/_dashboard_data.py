@@ -26,9 +26,9 @@ from domain.model.revision import TeamRevision
 from domain.model.role import Expertise, Role
 from domain.model.task import Task
 from domain.model.team import Team
-from persistence.engine import asyncpg_url
 from persistence.mapping import values_of
 from persistence.tables import TABLES
+from persistence.urls import asyncpg_url
 
 TEAMS: Final = 20
 ROLES: Final = 4

@@ -34,7 +34,7 @@ from benchmarks._runs import (
     until,
 )
 from benchmarks.executions import AT_ONCE, the_cast
-from persistence.engine import asyncpg_arguments
+from persistence.urls import asyncpg_arguments
 
 WORKERS: Final = 2
 _LOOK_SECONDS: Final = 0.1

@@ -41,7 +41,7 @@ from benchmarks._runs import (
     stop_like_ctrl_c,
     until,
 )
-from persistence.engine import asyncpg_arguments
+from persistence.urls import asyncpg_arguments
 
 AT_ONCE: Final = 16
 _LOOK_SECONDS: Final = 0.01

@@ -22,7 +22,7 @@ from app.migrations import migrate
 from benchmarks._metrics_data import TEAMS, Made, made
 from benchmarks._runs import Series, cpu_of, data_directory, publish
 from domain.model.identity import DEFAULT_TENANT
-from persistence.engine import asyncpg_arguments
+from persistence.urls import asyncpg_arguments
 from resolvers.node_ids import node_id
 from tests.support.processes import served
 

@@ -29,7 +29,7 @@ from benchmarks._runs import (
     stop_like_ctrl_c,
     until,
 )
-from persistence.engine import asyncpg_arguments
+from persistence.urls import asyncpg_arguments
 
 OBJECTIVES: Final = 20
 LATENCY: Final = 0.2

@@ -31,9 +31,10 @@ from domain.model.metrics import (
     Point,
 )
 from domain.services.keeping_metrics import LARGE_BATCH
-from persistence.engine import Database, asyncpg_arguments
+from persistence.engine import Database
 from persistence.metrics_reader import SqlMetrics
 from persistence.rollups import SqlRollUps
+from persistence.urls import asyncpg_arguments
 from tests.support.postgres import disposable_data_dir
 
 FULL, QUICK = 333_334, 3_334

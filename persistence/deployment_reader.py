@@ -8,9 +8,10 @@ from typing import Final
 import asyncpg
 
 from domain.model.alert import AlertSeverity
-from persistence.engine import asyncpg_arguments, session_settings
+from persistence.engine import session_settings
 from persistence.errors import PASSING, reachable
 from persistence.model_reader import ALIVE_SECONDS
+from persistence.urls import asyncpg_arguments
 
 STATEMENT_MS: Final = 1000
 """The server gives up the statement after so long, whether or not anybody still waits for it."""

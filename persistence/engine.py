@@ -6,8 +6,9 @@ from typing import Any, Self
 
 import asyncpg
 import orjson
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from persistence.urls import asyncpg_arguments, asyncpg_url, tls_arguments
 
 APPLICATION_ROLE = "regatta_app"
 """The role that every connection of the application takes on: no superuser, owner of nothing."""
@@ -16,29 +17,6 @@ LEAST_SERVER_VERSION = 15
 """The oldest PostgreSQL that is supported: tested with it and with the embedded one."""
 
 STATEMENT_TIMEOUT_MS = 30_000
-
-
-def asyncpg_url(url: str) -> URL:
-    """The URL for SQLAlchemy's asyncpg dialect, whatever driver it names."""
-    return make_url(url).set(drivername="postgresql+asyncpg")
-
-
-def plain_url(url: str) -> str:
-    """The URL as PostgreSQL's own clients read it, without a driver's name."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def asyncpg_arguments(url: str) -> dict[str, Any]:
-    """The URL as arguments of asyncpg, which does not take a socket directory from a DSN without a host part."""
-    parts = make_url(url)
-    host = parts.query.get("host") or parts.host
-    return {
-        "host": host if isinstance(host, str) or host is None else list(host),
-        "port": parts.port,
-        "user": parts.username,
-        "password": parts.password,
-        "database": parts.database,
-    }
 
 
 def session_settings(
@@ -90,7 +68,7 @@ class Database:
             pool_pre_ping=True,
             pool_timeout=10,
             hide_parameters=True,  # an error that is logged must not quote what people wrote
-            connect_args={"server_settings": settings},
+            connect_args={**tls_arguments(url), "server_settings": settings},
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )

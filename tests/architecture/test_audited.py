@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import LargeBinary
 from sqlalchemy.types import TypeEngine
 
-from persistence.engine import plain_url
 from persistence.tables import Amount, metadata
+from persistence.urls import plain_url
 from schema.schema import build
 
 EXCEPTIONS = {

@@ -1,12 +1,6 @@
 """The least supported PostgreSQL: migrations, a kickoff, a run and a read on a server of version 15."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from alembic import command
@@ -17,54 +11,20 @@ from app.settings import Settings
 from domain.model.identity import ExecutionId
 from persistence.engine import LEAST_SERVER_VERSION, Database
 from persistence.workers import SqlWorkers
+from tests.support.debian import debian_server
 from tests.support.graphql import Graph
 from tests.support.worlds import SqlWorld
 
 pytestmark = pytest.mark.extra
 
-PROGRAMS = Path("/usr/lib/postgresql") / str(LEAST_SERVER_VERSION) / "bin"
-"""Where Debian's package postgresql-15 has them; they are not on PATH."""
-
 
 @pytest.fixture(scope="module")
 def url_of_15() -> Iterator[str]:
-    """A migrated database on a server of version 15, run by a user that is not root."""
-    assert (PROGRAMS / "initdb").exists(), f"PostgreSQL {LEAST_SERVER_VERSION} is not installed in {PROGRAMS}"
-    directory = Path(tempfile.mkdtemp(prefix="pg15-", dir="/tmp"))
-    user = _unprivileged(directory)
-    _run(user, "initdb", "-D", directory / "data", "-U", "owner", "-A", "trust", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
-    _run(user, "pg_ctl", "-D", directory / "data", "-w", "-l", directory / "log", "-o", options, "start")
-    try:
+    """A migrated database on a server of version 15."""
+    with debian_server() as directory:
         url = f"postgresql://owner@/postgres?host={directory}&port=5432"
         migrate(url)
         yield url
-    finally:
-        _run(user, "pg_ctl", "-D", directory / "data", "-m", "immediate", "stop")
-        shutil.rmtree(directory)
-
-
-def _unprivileged(directory: Path) -> str | None:
-    """PostgreSQL refuses to run as root: then it runs as the user that Debian's package made."""
-    if os.geteuid() != 0:
-        return None
-    account = pwd.getpwnam("postgres")
-    os.chown(directory, account.pw_uid, account.pw_gid)
-    return account.pw_name
-
-
-def _run(user: str | None, program: str, *arguments: str | Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    finished = subprocess.run(  # noqa: S603 - Debian's own programs
-        [PROGRAMS / program, *arguments],
-        check=False,
-        user=user,
-        cwd="/",
-        env=environment,
-        stdout=subprocess.DEVNULL,  # a server inherits it: a pipe would never end
-        stderr=subprocess.DEVNULL,
-    )
-    assert finished.returncode == 0, f"{program} failed with {finished.returncode}"
 
 
 def test_the_migrations_leave_nothing_to_do_and_can_be_taken_back(url_of_15: str) -> None:

@@ -4,8 +4,10 @@ import re
 import sys
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from app import migrations, serve
@@ -21,6 +23,7 @@ from app.settings import (
     unknown_variables,
 )
 from domain.model.availability import PriceRule
+from persistence.urls import asyncpg_arguments, asyncpg_url, plain_url
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +184,38 @@ def test_a_password_may_look_like_another_part_of_the_url() -> None:
     url = "postgresql://me:a/b:9x@db:5432/regatta"
 
     assert load(database_url=url).database_url == url
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("channel_binding=require", "should have no parameter channel_binding; TLS is told by sslcert, sslcrl, sslkey"),
+        ("ssl=require", "should have no parameter ssl; TLS is told by sslcert"),
+        ("sslmode=yes", "should have as sslmode one of disable, allow, prefer, require, verify-ca, verify-full"),
+        ("sslmode=verify-full&sslrootcert=/not/there", "should have as sslrootcert a file, and /not/there is none"),
+    ],
+)
+def test_what_not_every_client_of_the_database_understands_is_refused(said: str, told: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        load(database_url=f"postgresql://me:secret@db/regatta?{said}")
+
+    [line] = caught.value.lines
+    assert line.startswith(f"--database-url {told}")
+    assert "secret" not in line
+
+
+def test_a_database_is_reached_over_tls_as_its_url_says(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    url = f"postgresql://me@db/regatta?sslmode=verify-full&sslrootcert={authority}"
+
+    assert load(database_url=url).database_url == url
+    assert (
+        asyncpg_arguments(url)["dsn"]
+        == f"postgresql://?{urlencode({'sslmode': 'verify-full', 'sslrootcert': authority})}"
+    )
+    assert not asyncpg_url(url).query
+    assert make_url(plain_url(url)) == make_url(url)
 
 
 def test_a_secret_is_not_shown() -> None:
