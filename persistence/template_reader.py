@@ -64,7 +64,8 @@ _VERSION_TOTALS: Final = (
 )
 
 # One row for each use, each execution that counts, and each rating; then the sums over all of them. A team that a later
-# generation made into another one counts for the earlier template only until then.
+# generation made into another one counts for the earlier template only until then. Pauses, and the time in which a
+# human was asked, do not count, as in metrics.
 _REPORTS: Final = f"""
     WITH used AS (
         SELECT template_id, number, team_id, task_id, generation_id, created_at,
@@ -86,11 +87,12 @@ _REPORTS: Final = f"""
             NULL::numeric AS spent, NULL::int AS rating
         FROM used
         UNION ALL
-        SELECT template_id, number, NULL, run.status, extract(epoch FROM run.finished_at - run.started_at)::float8,
+        SELECT template_id, number, NULL, run.status,
+            greatest(0, extract(epoch FROM run.finished_at - run.started_at)::float8 - run.waited_seconds),
             coalesce(account.spent, 0), NULL
         FROM counted
         CROSS JOIN LATERAL (
-            SELECT id, status, started_at, finished_at FROM execution
+            SELECT id, status, started_at, finished_at, waited_seconds FROM execution
             WHERE execution.tenant_id = $1 AND execution.team_id = counted.team_id
                 AND execution.created_at >= counted.created_at AND execution.status IN ('COMPLETED', 'FAILED')
                 AND (counted.until IS NULL OR execution.created_at < counted.until)
@@ -101,17 +103,26 @@ _REPORTS: Final = f"""
             AND account.scope_id = run.id AND account.period = DATE '1970-01-01'
         WHERE counted.task_id IS NULL
         UNION ALL
-        SELECT template_id, number, NULL, task.status, extract(epoch FROM task.finished_at - task.started_at)::float8,
+        SELECT template_id, number, NULL, task.status,
+            greatest(0, extract(epoch FROM task.finished_at - task.started_at)::float8 - coalesce(asked.seconds, 0)),
             coalesce(account.spent, 0), NULL
         FROM counted
         CROSS JOIN LATERAL (
             SELECT id FROM execution
             WHERE execution.tenant_id = $1 AND execution.team_id = counted.team_id
                 AND execution.created_at >= counted.created_at AND execution.cached_from IS NULL
+                AND (counted.until IS NULL OR execution.created_at < counted.until)
             ORDER BY execution.created_at DESC, execution.id DESC LIMIT {MOST_EXECUTIONS}
         ) AS run
         JOIN task_execution AS task ON task.tenant_id = $1 AND task.execution_id = run.id
             AND task.task_id = counted.task_id AND task.status IN ('COMPLETED', 'FAILED')
+        LEFT JOIN LATERAL (
+            SELECT sum(extract(epoch FROM
+                least(coalesce(decided_at, task.finished_at), task.finished_at) - created_at
+            ))::float8 AS seconds
+            FROM approval WHERE approval.tenant_id = $1 AND approval.execution_id = run.id
+                AND approval.task_execution_id = task.id AND approval.created_at < task.finished_at
+        ) AS asked ON true
         LEFT JOIN budget_account AS account ON account.tenant_id = $1 AND account.scope = 4
             AND account.scope_id = task.id AND account.period = DATE '1970-01-01'
         WHERE counted.task_id IS NOT NULL

@@ -15,6 +15,7 @@ from domain.model.team import Process
 from domain.model.tool import ToolKind
 from resolvers.inputs import described, given
 from resolvers.team_inputs import (
+    IDEMPOTENT,
     ApprovalRuleInput,
     DelegationInput,
     TeamSettingsInput,
@@ -29,6 +30,7 @@ class ToolBlueprintInput:
     kind: ToolKind = described("Which implementation stands behind it.", ...)
     description: str | None = described("What it is for.")
     configuration: JSON | None = described("What its kind needs; no secrets.")
+    is_idempotent: bool | None = described(f"{IDEMPOTENT}; null: as its kind is.")
 
 
 @strawberry.input(description="A role, as a blueprint describes it: everything refers to it by its title.")
@@ -117,11 +119,12 @@ def blueprint_from(source: BlueprintInput, *under: str) -> Blueprint:
         **values,
         roles=_roles(source.roles, *under),
         tasks=_tasks(source.tasks, *under),
-        tools=[
-            ToolBlueprint(**_objects(given(tool, under=(*under, "tools", str(place))), *under, "tools", str(place)))
-            for place, tool in enumerate(tools)
-        ],
+        tools=[_tool_from(tool, *under, "tools", str(place)) for place, tool in enumerate(tools)],
     )
+
+
+def _tool_from(source: ToolBlueprintInput, *under: str) -> ToolBlueprint:
+    return ToolBlueprint(**_objects(given(source, nullable=frozenset({"is_idempotent"}), under=under), *under))
 
 
 def edits_from(source: BlueprintEditsInput | None, *under: str) -> Edits:

@@ -22,7 +22,9 @@ async def import_crew(info: Info, input: ImportCrewInput) -> Any:  # noqa: A002 
 
 
 async def exported_crew(info: Info, team_id: TeamArgument) -> Any:
+    context = info.context
     try:
-        return await info.context.services.export_crew(info.context.tenant_id, uuid_of("Team", team_id, "teamId"))
+        found = uuid_of("Team", team_id, "teamId")
+        return await context.services.export_crew(context.tenant_id, found, weigh=context.budget.judge)
     except NotFound:
         return None

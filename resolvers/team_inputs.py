@@ -185,7 +185,7 @@ class UpdateTaskInput:
     position: int | None = described("Its place among the tasks of the team.")
 
 
-_IDEMPOTENT = "Whether a call that is made twice with the same arguments does no more than one"
+IDEMPOTENT = "Whether a call that is made twice with the same arguments does no more than one"
 
 
 @strawberry.input(description="A new tool of a project.")
@@ -195,7 +195,7 @@ class CreateToolInput:
     kind: ToolKind = described("Which implementation stands behind it.", ...)
     description: str = described("What it is for.", "")
     configuration: JSON | None = described('What its kind needs, like {"url": …} for an MCP server; no secrets.')
-    is_idempotent: bool | None = described(f"{_IDEMPOTENT}; null: as its kind is.")
+    is_idempotent: bool | None = described(f"{IDEMPOTENT}; null: as its kind is.")
 
 
 @strawberry.input(description="Changes to a tool; what is left out stays.")
@@ -205,7 +205,7 @@ class UpdateToolInput:
     name: str | None = described("Unique in its project.")
     description: str | None = described("What it is for.")
     configuration: JSON | None = described("What its kind needs; replaces it all.")
-    is_idempotent: bool | None = described(f"{_IDEMPOTENT}; null: as its kind is.")
+    is_idempotent: bool | None = described(f"{IDEMPOTENT}; null: as its kind is.")
 
 
 @strawberry.input(description="Two files of a CrewAI project.")

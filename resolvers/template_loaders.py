@@ -60,15 +60,47 @@ class TemplatePages:
     """A page of all templates; a key is the tenant's id and the page that is wanted."""
 
     async def fetch(self, source: Source, keys: Sequence[tuple[UUID, PageRequest]]) -> Sequence[Page[Template]]:
-        return [await _page(source, request) for _, request in keys]
+        known = _Known(source)
+        return [await _page(known, request) for _, request in keys]
 
 
-async def _page(source: Source, request: PageRequest) -> Page[Template]:
-    templates = await _templates(source, request)
+class _Known:
+    """What pages are taken from, read once for all of them."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._templates: dict[bool, Sequence[Template]] = {}
+        self._figures: dict[bool, Mapping[UUID, TemplateAnalytics]] = {}
+
+    async def templates(self, *, is_archived: bool) -> Sequence[Template]:
+        """Those in use, or those that are archived: what ships is never that."""
+        if is_archived not in self._templates:
+            own = await self.source.reader.own_templates(self.source.tenant_id, is_archived=is_archived)
+            self._templates[is_archived] = own if is_archived else [*_built_in(self.source.tenant_id), *own]
+        return self._templates[is_archived]
+
+    async def figures(self, order: str) -> Mapping[UUID, TemplateAnalytics]:
+        """Of each template that was used, as much as this order needs: what became of it takes long to sum up."""
+        is_of_uses = order in _OF_USES
+        if is_of_uses not in self._figures:
+            self._figures[is_of_uses] = await (self._uses() if is_of_uses else self._totals())
+        return self._figures[is_of_uses]
+
+    async def _uses(self) -> Mapping[UUID, TemplateAnalytics]:
+        return await self.source.reader.template_uses(self.source.tenant_id)
+
+    async def _totals(self) -> Mapping[UUID, TemplateAnalytics]:
+        reports = await self.source.reader.template_reports(self.source.tenant_id)
+        return {template_id: report.total for template_id, report in reports.items()}
+
+
+async def _page(known: _Known, request: PageRequest) -> Page[Template]:
+    is_archived = any(rule.field == "archived_at" and rule.value is False for rule in request.conditions)
+    templates = await known.templates(is_archived=is_archived)
     if request.order_by not in _FIGURES:
         return page_in_order(templates, request, getattr, _FIELDS[request.order_by])
     kind, figure = _FIGURES[request.order_by]
-    figures = await _figures(source, request.order_by)
+    figures = await known.figures(request.order_by)
 
     def read(template: Template, field: str) -> Any:
         if field != request.order_by:
@@ -76,21 +108,6 @@ async def _page(source: Source, request: PageRequest) -> Page[Template]:
         return figure(figures.get(template.id, _NO_USES))
 
     return page_in_order(templates, request, read, kind)
-
-
-async def _figures(source: Source, order: str) -> Mapping[UUID, TemplateAnalytics]:
-    """Of each template that was used, as much as this order needs: what became of it takes long to sum up."""
-    if order in _OF_USES:
-        return await source.reader.template_uses(source.tenant_id)
-    reports = await source.reader.template_reports(source.tenant_id)
-    return {template_id: report.total for template_id, report in reports.items()}
-
-
-async def _templates(source: Source, request: PageRequest) -> Sequence[Template]:
-    """Those among which the page's are: what ships is never archived."""
-    is_archived = any(rule.field == "archived_at" and rule.value is False for rule in request.conditions)
-    own = await source.reader.own_templates(source.tenant_id, is_archived=is_archived)
-    return own if is_archived else [*_built_in(source.tenant_id), *own]
 
 
 def _built_in(tenant_id: TenantId) -> list[Template]:

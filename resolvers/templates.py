@@ -58,7 +58,9 @@ _Team = Annotated[strawberry.ID, strawberry.argument(description="The team.")]
 async def exported_template(info: Info, id: _Id, number: _Number = None) -> str | None:  # noqa: A002 - the graph's name
     context = info.context
     try:
-        return await context.services.templates.exported(context.tenant_id, uuid_of("Template", id), number)
+        return await context.services.templates.exported(
+            context.tenant_id, uuid_of("Template", id), number, weigh=context.budget.judge
+        )
     except NotFound:
         return None
 
@@ -66,7 +68,9 @@ async def exported_template(info: Info, id: _Id, number: _Number = None) -> str 
 async def parameter_proposals(info: Info, team_id: _Team) -> Sequence[ParameterProposal] | None:
     context = info.context
     try:
-        return await context.services.templates.proposals(context.tenant_id, uuid_of("Team", team_id))
+        return await context.services.templates.proposals(
+            context.tenant_id, uuid_of("Team", team_id), weigh=context.budget.judge
+        )
     except NotFound:
         return None
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from domain.model.blueprint import Blueprint
 from domain.model.parameters import reference
-from domain.model.rules import MAX_NAME
+from domain.model.rules import Rules
 from domain.model.template import Parameter, ParameterType
 
 MOST_PROPOSALS: Final = 20
@@ -50,13 +50,15 @@ def proposals(blueprint: Blueprint) -> list[ParameterProposal]:
     found = {each.value: each for each in _candidates(blueprint, texts)}
     while True:
         occurrences, spread = _counted(texts, found)
+        ranked = sorted(found, key=lambda value: (-occurrences[value], value))
         rare = [value for value in found if spread[value] < SEVERAL]
-        if not rare:
-            break
         # Not what is a part of another one: without that it may occur more often.
-        for value in [each for each in rare if not any(each in other and each != other for other in rare)]:
+        gone = [each for each in rare if not any(each in other and each != other for other in rare)]
+        gone = gone or ranked[MOST_PROPOSALS:]  # without these, too, others may be found elsewhere, or not at all
+        if not gone:
+            break
+        for value in gone:
             del found[value]
-    ranked = sorted(found, key=lambda value: (-occurrences[value], value))[:MOST_PROPOSALS]
     names = _names([found[value] for value in ranked], texts)
     return [
         ParameterProposal(
@@ -244,8 +246,16 @@ def _candidates(blueprint: Blueprint, texts: Sequence[str]) -> list[_Candidate]:
         for value, candidate in sorted(found.items(), key=lambda item: -spread[item[0]])
         if (spread[value] >= SEVERAL or candidate.what == _QUOTATION)
         and not (candidate.what == _PROPER and _is_within(value, titles))
+        and _can_be_replaced(value)
     ]
     return [*named, *(each for each in several if each.value not in {it.value for it in named})][:_MOST_CANDIDATES]
+
+
+def _can_be_replaced(value: str) -> bool:
+    """Whether whoever saves the template may give it: see `templates`."""
+    rules = Rules()
+    rules.name(value)
+    return not rules.problems
 
 
 def _is_within(value: str, titles: Iterable[str]) -> bool:
@@ -264,7 +274,7 @@ def _in_text(text: str) -> Iterator[_Candidate]:
     for what, name, form in _FORMS:  # last: what has a form is that, whatever else it may be
         for match in form.finditer(text):
             found = match.group().rstrip(".,;:!?")
-            if found and len(found) <= MAX_NAME:  # nothing longer can be replaced, see `templates`
+            if found:
                 yield _Candidate(found, what, name)
 
 

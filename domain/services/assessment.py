@@ -165,24 +165,6 @@ class AssessTeam:
         ground = await self._ground_of(tenant_id, blueprint, stored)
         return await self._validation(tenant_id, blueprint, ground, team_id, constraints)
 
-    async def estimate(
-        self,
-        tenant_id: TenantId,
-        blueprint: Blueprint,
-        *,
-        team_id: TeamId | None = None,
-        project_id: ProjectId | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        quality: QualityPreference | None = None,
-    ) -> Estimate:
-        """What an execution of a proposal would take. Raises Invalid for a broken one, and for bad inputs."""
-        _check_inputs(inputs)
-        blueprint = await self._completed(tenant_id, blueprint, project_id)
-        await asyncio.to_thread(blueprint.check)
-        ground = await self._ground(tenant_id, blueprint, team_id, project_id)
-        snapshot = _snapshot(tenant_id, blueprint, ground)
-        return await asyncio.to_thread(estimate_of, snapshot, self._terms(ground, quality, inputs))
-
     async def estimate_team(
         self,
         tenant_id: TenantId,
@@ -192,7 +174,7 @@ class AssessTeam:
         quality: QualityPreference | None = None,
         weigh: Weigh = _freely,
     ) -> Estimate | None:
-        """The same of a team as it is now; None for an unknown one. Raises Invalid for bad inputs."""
+        """What an execution of the team as it is would take; None for an unknown one. Raises Invalid for bad inputs."""
         _check_inputs(inputs)
         stored = await stored_team(self.reader, tenant_id, team_id)
         if stored is None:

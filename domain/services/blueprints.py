@@ -1,5 +1,6 @@
 """Use cases on blueprints: making a whole team of one, and changing a team until it is what one describes."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
@@ -37,7 +38,7 @@ async def make_team(
     Raises NotFound, Archived, NameTaken, Invalid.
     """
     blueprint = await completed(unit, project_id, blueprint)
-    blueprint.check()
+    await asyncio.to_thread(blueprint.check)  # many schemas take seconds
     with located(at):
         if (await unit.projects.get(project_id)).archived_at:
             raise Archived("Project")
@@ -90,7 +91,7 @@ async def change_team(unit: UnitOfWork, team_id: TeamId, blueprint: Blueprint, b
     """
     team = await unit.definitions.lock(team_id)
     blueprint = await completed(unit, team.project_id, blueprint)
-    blueprint.check()
+    await asyncio.to_thread(blueprint.check)  # many schemas take seconds
     if team.archived_at:
         raise Archived("Team")
     if (await unit.projects.get(team.project_id)).archived_at:

@@ -1,5 +1,6 @@
 """Use cases that make many things at once: duplicates of every kind, and crews that move in from files."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -154,19 +155,25 @@ async def add_team(unit: UnitOfWork, snapshot: TeamSnapshot) -> None:
     Raises NotFound, Archived, NameTaken, Invalid, and cycles, as the parts' own use cases do.
     """
     team = snapshot.team
-    team.check()
+    await asyncio.to_thread(_check, snapshot)  # many schemas take seconds
     headless = replace(team, manager_id=None)  # the manager is one of the roles that follow
     await TEAMS.enter(unit, headless, ())
     await unit.teams.add(headless)
     for role in _supervisors_first(snapshot.roles):
-        role.check()
         await unit.roles.add(role)
     for task in snapshot.tasks:
-        task.check()
         await unit.tasks.add(task)
     await _add_links(unit, snapshot)
     if team.manager_id:
         snapshot.team = await unit.teams.update(team)
+
+
+def _check(snapshot: TeamSnapshot) -> None:
+    snapshot.team.check()
+    for role in snapshot.roles:
+        role.check()
+    for task in snapshot.tasks:
+        task.check()
 
 
 def _supervisors_first(roles: Sequence[Role]) -> list[Role]:

@@ -1,9 +1,12 @@
 """Use cases that move crews in from CrewAI's own files and out again."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 from domain.errors import located
+from domain.model.blueprint import blueprint_of
 from domain.model.crew_files import AGENTS, TASKS, CrewFiles, Unrepresented, parse_crew, render_crew
 from domain.model.identity import PrincipalId, ProjectId, TeamId, TenantId
 from domain.model.page import Condition, Operator, PageRequest
@@ -16,6 +19,17 @@ from domain.model.tool import Tool
 from domain.ports import Reader, UnitsOfWork
 from domain.services.copies import add_team
 from domain.services.editing import MAX_PARTS
+from domain.services.templates import Weigh, weight_of
+
+MOST_TOOLS: Final = 2_000
+"""So many tools of a project are looked at, by name; more are not matched."""
+
+_TOOLS: Final = PageRequest(
+    first=100,
+    order_by="name",
+    descending=False,
+    conditions=(Condition("archived_at", Operator.IS_NULL, value=True),),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +70,15 @@ class ImportCrew:
         return CrewImport(parsed.snapshot.team, list(parsed.unrepresented))
 
     async def _tools(self, tenant_id: TenantId, project_id: UUID) -> list[Tool]:
-        """The first hundred tools of the project by name; more are not matched."""
-        wanted = PageRequest(
-            first=100,
-            order_by="name",
-            descending=False,
-            conditions=(Condition("archived_at", Operator.IS_NULL, value=True),),
-        )
-        pages = await self.reader.pages(Tool, tenant_id, "project_id", [project_id], wanted)
-        return list(pages[project_id].items)
+        """The tools of the project. Not the first page alone: it cannot tell whether a name means one of them only."""
+        found: list[Tool] = []
+        wanted = _TOOLS
+        while True:
+            page = (await self.reader.pages(Tool, tenant_id, "project_id", [project_id], wanted))[project_id]
+            found += page.items
+            if not page.has_next or len(found) >= MOST_TOOLS:
+                return found
+            wanted = replace(wanted, after=page.cursors[-1])
 
 
 def _check_size(snapshot: TeamSnapshot) -> None:
@@ -80,7 +94,9 @@ class ExportCrew:
     def __init__(self, units: UnitsOfWork) -> None:
         self.units = units
 
-    async def __call__(self, tenant_id: TenantId, team_id: UUID) -> CrewFiles:
-        """Raises NotFound."""
+    async def __call__(self, tenant_id: TenantId, team_id: UUID, *, weigh: Weigh) -> CrewFiles:
+        """Raises NotFound. Of the largest team it takes seconds, and is done in a thread."""
         async with self.units(tenant_id) as unit:
-            return render_crew(await unit.definitions.snapshot(TeamId(team_id)))
+            snapshot = await unit.definitions.snapshot(TeamId(team_id))
+        weigh(weight_of(blueprint_of(snapshot)))
+        return await asyncio.to_thread(render_crew, snapshot)

@@ -1,13 +1,19 @@
-"""Use cases on templates themselves: making and changing them, from teams and files, too; see `instantiating`."""
+"""Use cases on templates themselves: making and changing them, from teams and files, too; see `instantiating`.
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+Looking through the texts of a team, holding the rules of many schemas, reading and writing files take up to a second or
+two, and are done in a thread.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 from domain.errors import Archived, BuiltIn, Invalid, NotFound, Problem, StaleVersion, located
-from domain.model.blueprint import Blueprint, blueprint_of
+from domain.model.blueprint import Blueprint, as_document, blueprint_of
 from domain.model.documents import of_document, to_document
 from domain.model.identity import PrincipalId, TeamId, TemplateId, TenantId
 from domain.model.library import find_shipped_template
@@ -27,6 +33,20 @@ from domain.model.template_files import read_template, write_template
 from domain.ports import UnitOfWork, UnitsOfWork
 from domain.services.copies import name_of_copy
 from domain.services.editing import Editing, Given, Kind, Links
+
+Weigh = Callable[[int], None]
+"""Is told how much the texts weigh that are about to be looked through, or written; may raise."""
+
+CHARACTERS_OF_A_PART: Final = 500
+"""So many of them take about as long as one role or task that is judged."""
+
+MOST_WEIGHT: Final = 900
+"""So much the largest team weighs: that it can be asked for, though alone."""
+
+
+def weight_of(blueprint: Blueprint) -> int:
+    """How much looking through all that it says, or writing that as a file, weighs."""
+    return min(len(json.dumps(as_document(blueprint), ensure_ascii=False)) // CHARACTERS_OF_A_PART, MOST_WEIGHT)
 
 
 async def find_template(unit: UnitOfWork, identifier: UUID) -> Template:
@@ -115,7 +135,7 @@ class Templates:
 
     async def create(self, template: Template, content: TemplateContent) -> Template:
         """A new template with its first version."""
-        _check(template, content)
+        await asyncio.to_thread(_check, template, content)
         async with self.units(template.tenant_id) as unit:
             await _add(unit, template, content)
             await unit.commit()
@@ -174,7 +194,7 @@ class Templates:
 
         What is wrong in the text is located under `yaml`, by the keys of the file.
         """
-        file = read_template(text, name)
+        file = await asyncio.to_thread(read_template, text, name)
         wanted = Template(tenant_id, **file.fields, created_by=by)
         async with self.units(tenant_id) as unit:
             await unit.templates.line_up()  # so that of two at once the second finds the first
@@ -208,19 +228,21 @@ class Templates:
                     raise Archived("Team")
             if not has_description:
                 template = replace(template, description=snapshot.team.description)
-            content = _content_of_team(blueprint_of(snapshot), replaced)
-            _check_saved(template, content)
+            content = await asyncio.to_thread(_content_of_team, blueprint_of(snapshot), replaced)
+            await asyncio.to_thread(_check_saved, template, content)
             await _add(unit, template, content)
             await unit.commit()
         return Saved(template, content.parameters)
 
-    async def proposals(self, tenant_id: TenantId, team_id: UUID) -> Sequence[ParameterProposal]:
+    async def proposals(self, tenant_id: TenantId, team_id: UUID, *, weigh: Weigh) -> Sequence[ParameterProposal]:
         """What could be a parameter in the texts of the team."""
         async with self.units(tenant_id) as unit:
             snapshot = await unit.definitions.snapshot(TeamId(team_id))
-        return proposals(blueprint_of(snapshot))
+        blueprint = blueprint_of(snapshot)
+        weigh(weight_of(blueprint))
+        return await asyncio.to_thread(proposals, blueprint)
 
-    async def exported(self, tenant_id: TenantId, identifier: UUID, number: int | None) -> str:
+    async def exported(self, tenant_id: TenantId, identifier: UUID, number: int | None, *, weigh: Weigh) -> str:
         """This version, or the newest, as YAML. Raises NotFound for a version that there is not, too."""
         async with self.units(tenant_id) as unit:
             template = await find_template(unit, identifier)
@@ -228,7 +250,8 @@ class Templates:
                 content = await content_of(unit, template, number)
             except Invalid as error:
                 raise NotFound("TemplateVersion", str(number)) from error
-        return write_template(template, content, template.latest if number is None else number)
+        weigh(weight_of(content.blueprint))
+        return await asyncio.to_thread(write_template, template, content, template.latest if number is None else number)
 
     @asynccontextmanager
     async def _own(self, tenant_id: TenantId, identifier: UUID) -> AsyncIterator[tuple[UnitOfWork, Template]]:
@@ -265,7 +288,7 @@ async def _add(unit: UnitOfWork, template: Template, content: TemplateContent, b
 async def _save(
     unit: UnitOfWork, wanted: Template, before: TemplateContent, after: TemplateContent, by: PrincipalId | None
 ) -> Template:
-    _check(wanted, after)
+    await asyncio.to_thread(_check, wanted, after)
     saved = await _write(unit, wanted, before, after, by)
     await unit.commit()
     return saved

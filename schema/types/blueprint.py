@@ -26,6 +26,9 @@ class ToolBlueprint:
     kind: ToolKind = strawberry.field(description="Which implementation stands behind it.")
     description: str = strawberry.field(description="What it is for.")
     configuration: JSON = strawberry.field(description="What its kind needs.")
+    is_idempotent: bool | None = strawberry.field(
+        description="Whether a call that is made twice does no more than one, as somebody said; null when nobody did."
+    )
 
 
 @strawberry.type(description="A role, as a blueprint describes it.")

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from domain.errors import NameTaken, NotFound, StaleVersion
+from domain.model.approval import Approval, ApprovalKind, ApprovalStatus
 from domain.model.execution import Execution, ExecutionStatus, TaskExecution, TaskExecutionStatus
 from domain.model.generation import Generation, GenerationStatus
 from domain.model.identity import (
@@ -142,6 +143,24 @@ class Made:
                     Decimal(cost),
                 )
         return execution
+
+    async def asked(self, execution: Execution, after: float, until: float | None) -> None:
+        """A human was asked about its task so many seconds after it began; decided as long after that, or never."""
+        began = execution.started_at or BEGAN
+        part = await self.database.pool.fetchval("SELECT id FROM task_execution WHERE execution_id = $1", execution.id)
+        asked = Approval(
+            DEFAULT_TENANT,
+            self.team.project_id,
+            execution.id,
+            part,
+            ApprovalKind.TASK,
+            "Good?",
+            1,
+            status=ApprovalStatus.CANCELLED if until is None else ApprovalStatus.APPROVED,
+            decided_at=None if until is None else began + timedelta(seconds=until),
+            created_at=began + timedelta(seconds=after),
+        )
+        await insert(self.database, asked)
 
     async def _revision(self) -> RevisionId:
         identifier = new_id()
@@ -335,15 +354,17 @@ async def test_a_team_that_a_later_generation_changed_counts_for_the_earlier_tem
 async def test_a_template_counts_no_more_once_a_generation_without_one_changed_the_team(
     reader: Reader, database: Database
 ) -> None:
-    template, made = new_id(), await Made.team_of(database)
-    await made.used(template, 0)
+    of_team, of_task, made = new_id(), new_id(), await Made.team_of(database)
+    await made.used(of_team, 0)
+    await made.used(of_task, 0, of_task=True)
     await made.ran(1)
     await made.generated(2)
-    await made.ran(3, ExecutionStatus.FAILED)
+    await made.ran(3, ExecutionStatus.FAILED, task=TaskExecutionStatus.FAILED)
 
-    figures = (await report(reader, template)).total
+    reports = await reader.template_reports(DEFAULT_TENANT)
 
-    assert (figures.uses, figures.completed, figures.failed) == (1, 1, 0)
+    for figures in (reports[of_team].total, reports[of_task].total):
+        assert (figures.uses, figures.completed, figures.failed) == (1, 1, 0)
 
 
 async def test_a_generation_that_used_several_templates_counts_for_each_with_its_rating(
@@ -377,6 +398,20 @@ async def test_of_a_task_its_own_task_executions_count(reader: Reader, database:
 
     assert (figures.completed, figures.failed) == (2, 1)
     assert (figures.mean_amount, figures.mean_duration_seconds) == (Decimal(1), 20.0)
+
+
+async def test_pauses_and_the_time_in_which_a_human_was_asked_do_not_count(reader: Reader, database: Database) -> None:
+    of_team, of_task, made = new_id(), new_id(), await Made.team_of(database)
+    await made.used(of_team, 0)
+    await made.used(of_task, 0, of_task=True)
+    await made.asked(await made.ran(1, seconds=3600, waited_seconds=3590), 10, 3590)
+    await made.ran(2, seconds=30)
+    await made.asked(await made.ran(3, seconds=50), 20, None)  # closed with its execution
+
+    reports = await reader.template_reports(DEFAULT_TENANT)
+
+    assert reports[of_team].total.mean_duration_seconds == 30.0  # 10, 30 and 50
+    assert reports[of_task].total.mean_duration_seconds == pytest.approx((20 + 30 + 20) / 3)
 
 
 async def test_how_often_and_when_last_is_told_without_all_the_rest(reader: Reader, database: Database) -> None:

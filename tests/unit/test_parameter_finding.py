@@ -164,6 +164,23 @@ def test_what_is_too_long_to_be_replaced_is_not_proposed() -> None:
     assert found(f"Read {address} now.", f"Visit {address} now.") == {}
 
 
+@pytest.mark.parametrize("value", ["“solar\tkettle”", "“solar \u200ekettle”", f"{SITE}/\u200ekettle"])
+def test_what_nobody_may_name_a_thing_is_not_proposed(value: str) -> None:
+    assert found(f"Sell {value} now.", f"Tell of {value} here.") == {}
+
+
+def test_what_is_left_of_a_long_list_is_counted_anew() -> None:
+    many = " ".join(f"“Filler {number:02}”" for number in range(18))
+    # Once “zz mm” is one too many, “mm cc” is found where it stood, and “cc” there no more.
+    team = a_team(f"{many} “zz mm” “mm cc” “cc”", f"{many} zz mm cc", f"{many} mm cc", "mm cc")
+
+    proposed = proposals(team)
+    _, counts = with_parameters(team, {each.value: each.name for each in proposed})
+
+    assert {each.value: each.occurrences for each in proposed if "cc" in each.value} == {"mm cc": 4}
+    assert counts == {each.value: each.occurrences for each in proposed}
+
+
 def test_of_a_long_name_the_first_words_are_looked_for() -> None:
     name = " ".join(f"Alpha{chr(ord('a') + place)}" for place in range(20))
 

@@ -79,6 +79,17 @@ async def test_a_crew_moves_in_and_what_has_no_place_is_listed(graph: Graph) -> 
     ]
 
 
+async def test_a_tool_is_found_among_more_than_a_page_of_them(graph: Graph) -> None:
+    project_id = await graph.project()
+    for number in range(100):
+        await graph.make("Tool", projectId=project_id, name=f"Page {number}", kind="HTTP_GET")
+    await graph.make("Tool", projectId=project_id, name="Sums", kind="CALCULATOR")
+
+    payload = await _import(graph, project_id)
+
+    assert payload["team"]["roles"][0]["tools"] == [{"name": "Sums"}]
+
+
 async def test_what_moved_out_moves_in_as_the_same_team(graph: Graph) -> None:
     project_id, other_id = await graph.project(), await graph.project()
     for project in (project_id, other_id):

@@ -493,6 +493,23 @@ async def test_a_tool_that_could_do_harm_has_to_be_there(graph: Graph) -> None:
     assert then["team"] == {"name": "T"}
 
 
+@pytest.mark.parametrize("said", [False, True, None])
+async def test_a_tool_that_is_made_may_be_called_twice_as_the_template_says(graph: Graph, said: bool | None) -> None:
+    tool = {"name": "Orders", "kind": "HTTP_GET", "isIdempotent": said}
+    blueprint = {"name": "T", "roles": [{"title": "A", "tools": ["Orders"]}], "tools": [tool]}
+    template = "template { id blueprint { tools { isIdempotent } } }"
+
+    made = (await graph.mutate("createTemplate", template, name="Orders", blueprint=blueprint))["template"]
+    team = await graph.mutate(
+        "instantiateTemplate",
+        "team { roles { tools { isIdempotent } } }",
+        templateId=made["id"],
+        projectId=await graph.project(),
+    )
+
+    assert made["blueprint"]["tools"] == team["team"]["roles"][0]["tools"] == [{"isIdempotent": said}]
+
+
 async def test_values_that_are_nested_deeply_are_refused_and_no_error_of_the_server(graph: Graph) -> None:
     template, team_id = await a_template(graph), await graph.team()
     task = await a_task_template(graph)
@@ -699,6 +716,28 @@ async def test_what_could_be_a_parameter_is_proposed_with_a_reason(graph: Graph)
         },
     ]
     assert nothing == {"parameterProposals": None}
+
+
+async def test_of_the_longest_texts_one_operation_looks_through_and_writes_only_so_much(graph: Graph) -> None:
+    long = "word " * 4_000
+    team_id = await graph.team()
+    for number in range(12):
+        await graph.role(team_id, title=f"Role {number}", backstory=long)
+    roles = [{"title": f"Role {number}", "backstory": long} for number in range(12)]
+    made = await a_template(graph, parameters=[], blueprint={"name": "Team", "roles": roles})
+    asked = {
+        "parameterProposals(teamId: $id) { name }": team_id,
+        "exportedTemplate(id: $id)": made["id"],
+        "exportedCrew(teamId: $id) { agentsYaml }": team_id,
+    }
+
+    alone = [await graph.answer(f"query($id: ID!) {{ {one} }}", id=it) for one, it in asked.items()]
+    thrice = [
+        await graph.answer(f"query($id: ID!) {{ a: {one} b: {one} c: {one} }}", id=it) for one, it in asked.items()
+    ]
+
+    assert [each.get("errors") for each in alone] == [None] * 3
+    assert [each["errors"][0]["extensions"]["code"] for each in thrice] == ["TOO_LARGE"] * 3
 
 
 async def test_a_team_becomes_a_template_with_the_proposed_parameters_and_back_again(graph: Graph) -> None:

@@ -391,6 +391,21 @@ async def test_the_number_of_statements_does_not_grow_with_templates_or_teams(gr
     assert len(few_origins) == len(many_origins) <= 4
 
 
+async def test_several_orders_in_one_answer_sum_up_once(graph: Graph) -> None:
+    await a_team(graph, await a_template(graph, "First"))
+    fields = ("SUCCESS_RATE", "MEAN_COST", "MEAN_DURATION", "USES", "LAST_USED")
+    pages = " ".join(
+        f"p{place}: templates(first: {place}, orderBy: {{field: {field}}}) {{ nodes {{ name }} }}"
+        for place, field in enumerate(fields * 2, start=1)
+    )
+
+    with counted_statements(graph) as statements:
+        answer = await graph.query(f"{{ {pages} }}")
+
+    assert len(statements) == 3  # the templates, how often they were used, what became of that
+    assert [len(page["nodes"]) for page in answer.values()] == [*range(1, 11)]
+
+
 async def test_both_executors_give_the_same_answer(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     await a_team(graph, await a_template(graph, "First"))
     fast = await graph.query(EVERYTHING), await graph.query(ORIGINS)
