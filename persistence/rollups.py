@@ -4,7 +4,7 @@ A row of `metric_pending` is written by a trigger in the transaction in which so
 the transaction that adds what it stands for. Whoever reads in between counts it from there.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
@@ -28,7 +28,9 @@ _ADDED: Final = ", ".join(f"{name} = metric_rollup.{name} + excluded.{name}" for
 _OLD: Final = f"now() - interval '{HOURS_KEPT_DAYS} days'"
 
 _ROLL_UP: Final = f"""
-    WITH taken AS MATERIALIZED (SELECT tenant_id, id FROM metric_pending LIMIT $1),
+    WITH taken AS MATERIALIZED (
+        SELECT tenant_id, id FROM metric_pending WHERE $2::bigint IS NULL OR id = $2 LIMIT $1
+    ),
     {facts("SELECT metric_pending.* FROM metric_pending JOIN taken USING (tenant_id, id)")},
     added AS (
         INSERT INTO metric_rollup ({_KEY}, {", ".join(SUMS)}, durations, waits)
@@ -46,10 +48,8 @@ _ROLL_UP: Final = f"""
     DELETE FROM metric_pending USING taken
     WHERE metric_pending.tenant_id = taken.tenant_id AND metric_pending.id = taken.id
 """  # noqa: S608 - constants
-_SET_ASIDE: Final = """
-    DELETE FROM metric_pending WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM metric_pending LIMIT 1)
-    RETURNING tenant_id, subject, subject_id, at
-"""
+_ANY: Final = "SELECT id FROM metric_pending LIMIT 1"
+_SET_ASIDE: Final = "DELETE FROM metric_pending WHERE id = $1 RETURNING tenant_id, subject, subject_id, at"
 _FORGET: Final = f"""
     DELETE FROM metric_rollup WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM metric_rollup WHERE grain = 'HOUR' AND start < {_OLD} LIMIT $1
@@ -79,23 +79,36 @@ async def _rolled_up(connection: "PoolConnectionProxy[asyncpg.Record]", limit: i
     What cannot be computed is looked for by halves, told, and taken away: it must not keep the rest from counting.
     """
     try:
-        async with connection.transaction():
-            if not await connection.fetchval(_ONE_AT_A_TIME):
-                return 0
-            await connection.execute(NEVER_GENERIC)
-            return _count(await connection.execute(_ROLL_UP, limit))
-    except asyncpg.DataError as error:
+        return await _added(connection, limit)
+    except asyncpg.DataError:
         if limit > 1:
             return await _rolled_up(connection, limit // 2)
-        return await _set_aside(connection, error)
+    return await _one_alone(connection)
 
 
-async def _set_aside(connection: "PoolConnectionProxy[asyncpg.Record]", error: asyncpg.DataError) -> int:
-    row: Any = await connection.fetchrow(_SET_ASIDE)
-    _log.error(
-        "metric_not_computed", reason=str(error), **{name: str(value) for name, value in dict(row or {}).items()}
-    )
-    return 0 if row is None else 1
+async def _added(connection: "PoolConnectionProxy[asyncpg.Record]", limit: int, only: int | None = None) -> int:
+    async with connection.transaction():
+        if not await connection.fetchval(_ONE_AT_A_TIME):
+            return 0
+        await connection.execute(NEVER_GENERIC)
+        return _count(await connection.execute(_ROLL_UP, limit, only))
+
+
+async def _one_alone(connection: "PoolConnectionProxy[asyncpg.Record]") -> int:
+    """Add one by its id, or set it aside: which one would be the next has changed where others came, or were taken."""
+    only = await connection.fetchval(_ANY)
+    try:
+        return await _added(connection, 1, only)
+    except asyncpg.DataError as error:
+        return await _set_aside(connection, only, error)
+
+
+async def _set_aside(connection: "PoolConnectionProxy[asyncpg.Record]", only: int, error: asyncpg.DataError) -> int:
+    row = await connection.fetchrow(_SET_ASIDE, only)
+    if row is None:  # another worker was faster
+        return 0
+    _log.error("metric_not_computed", reason=str(error), **{name: str(value) for name, value in row.items()})
+    return 1
 
 
 def _count(status: str) -> int:

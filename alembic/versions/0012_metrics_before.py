@@ -7,8 +7,14 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-# What ended since the triggers are there has been noted by them, and nothing is rolled up before all is migrated. In
-# the order in which it happened: then a batch of the roll-up has few hours.
+# A worker may be there already, and after a way down sums are: they are made anew, for nothing must count twice.
+BEGIN_ANEW = (
+    "SELECT pg_advisory_xact_lock(hashtext('regatta roll-up'))",
+    "DELETE FROM metric_rollup",
+)
+
+# What ended since the triggers are there has been noted by them, and waits unless it is in the sums. In the order in
+# which it happened: then a batch of the roll-up has few hours.
 NOTE_EARLIER = """
 INSERT INTO metric_pending (tenant_id, subject, subject_id, at, task_execution_id, role_id, tool, is_error)
 SELECT * FROM (
@@ -34,7 +40,8 @@ ORDER BY at
 
 
 def upgrade() -> None:
-    op.execute(NOTE_EARLIER)
+    for statement in (*BEGIN_ANEW, NOTE_EARLIER):
+        op.execute(statement)
 
 
 def downgrade() -> None:

@@ -14,7 +14,7 @@ from domain.model.history import ENOUGH_EXECUTIONS
 from domain.model.identity import ProjectId, TeamId, TenantId, utc_now
 from domain.model.metrics import WHOLE_TENANT, Dimension, Granularity, GroupOrder, MetricsScope, Period
 from domain.model.recommendation import RecommendationReport, TemplateRecord
-from domain.model.recommending import MOST_RECOMMENDATIONS, Case, recommend
+from domain.model.recommending import Case, recommend
 from domain.model.recommending.records import TeamPast
 from domain.model.recommending.workers import PoolPast
 from domain.model.revision import TeamSnapshot
@@ -190,7 +190,7 @@ def _reports(
 
 
 def _report(cases: Sequence[Case], now: datetime, until: float, pool: PoolPast | None = None) -> RecommendationReport:
-    found = recommend(_while_in_time(cases, until), pool)[:MOST_RECOMMENDATIONS]
+    found = recommend(_while_in_time(cases, until), pool)
     executions = sum(len(case.past.runs) for case in cases)
     message = None if found else _why_nothing(cases, executions)
     return RecommendationReport(found, now - timedelta(days=DAYS), len(cases), executions, message)
@@ -201,5 +201,5 @@ def _why_nothing(cases: Sequence[Case], executions: int) -> str:
         return f"Nothing in the {executions} executions that were looked at speaks for a change."
     return (
         f"There is too little to go by: {ENOUGH_EXECUTIONS} whole executions of a team have to be completed or failed"
-        f" within {DAYS} days, and of {len(cases)} teams {executions} were looked at."
+        f" within {DAYS} days. Looked at: {executions}, of {len(cases)} {'team' if len(cases) == 1 else 'teams'}."
     )

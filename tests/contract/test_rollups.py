@@ -1,10 +1,14 @@
 """The roll-ups: nothing is missed and nothing counts twice, whether it is rolled up, still waits, or both meanwhile."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any, cast
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from domain.errors import Unavailable
@@ -31,7 +35,8 @@ from persistence.rollups import SqlRollUps
 from persistence.unit_of_work import SqlUnitsOfWork
 from tests.support.histories import Did, past_runs
 
-WEEK = Period.up_to(utc_now(), 7, Granularity.DAY)
+WEEK = Period.up_to(utc_now() + timedelta(days=1), 8, Granularity.DAY)
+"""Up to the end of tomorrow: the day may end between here and a test."""
 
 
 @pytest.fixture
@@ -199,6 +204,43 @@ async def test_what_cannot_be_computed_is_left_out_and_the_rest_counts(database:
     found = (await SqlMetrics(database.pool).figures(DEFAULT_TENANT, [WHOLE_TENANT], WEEK))[WHOLE_TENANT]
     assert (found.executions.ended, found.tasks.ended) == (2, 6)
     assert await database.pool.fetchval("SELECT count(*) FROM team WHERE id = $1", team_id) == 1
+
+
+class _Overtaken:
+    """A pool of one worker; whenever it cannot compute something, another worker does its part before it goes on."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self.pool.acquire() as self.connection:
+            yield self
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        try:
+            async with self.connection.transaction():
+                yield
+        except asyncpg.DataError:
+            await SqlRollUps(self.pool).roll_up(1)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@pytest.mark.usefixtures("team_id")
+async def test_what_another_worker_has_set_aside_is_not_mistaken_for_what_comes_next(database: Database) -> None:
+    first = await database.pool.fetchval("SELECT subject_id FROM metric_pending ORDER BY id LIMIT 1")
+    await database.pool.execute("UPDATE execution SET waited_seconds = 'NaN' WHERE id = $1", first)
+
+    await SqlRollUps(cast("Any", _Overtaken(database.pool))).roll_up(1)
+    while await SqlRollUps(database.pool).roll_up(100):
+        pass
+
+    found = (await SqlMetrics(database.pool).figures(DEFAULT_TENANT, [WHOLE_TENANT], WEEK))[WHOLE_TENANT]
+    assert (found.executions.ended, found.tasks.ended, found.calls.ended) == (2, 6, 6)
 
 
 async def test_with_very_much_that_waits_patience_is_asked_for(

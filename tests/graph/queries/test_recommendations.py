@@ -12,6 +12,7 @@ import pytest
 from domain.errors import FailureCode
 from domain.model.execution import TaskExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, new_id, utc_now
+from domain.model.recommendation import Recommendation, RecommendationKind
 from domain.services import recommendations as recommending
 from persistence import recommendation_reader
 from persistence.recommendation_reader import SqlRecommendationQuestions
@@ -149,6 +150,19 @@ async def test_a_tenant_and_a_project_have_those_of_their_teams_the_dearest_firs
     assert len((await asked(graph, first=1))["items"]) == 1
 
 
+async def test_kinds_are_looked_for_among_all_that_was_found(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    dear, slow = (
+        Recommendation(kind, kind.value, "", [], [], 5)
+        for kind in (RecommendationKind.ROLE_DEAR_FOR_TIER, RecommendationKind.BOTTLENECK)
+    )
+    monkeypatch.setattr(recommending, "recommend", lambda *_: [dear] * 60 + [slow])
+
+    of_kind, of_all = await asked(graph, kinds=["BOTTLENECK"]), await asked(graph, first=50)
+
+    assert (kinds(of_kind), of_kind["message"]) == (["BOTTLENECK"], None)
+    assert len(of_all["items"]) == 50
+
+
 @pytest.mark.parametrize("runs", [0, 4])
 async def test_with_too_little_to_go_by_it_says_so(graph: Graph, runs: int) -> None:
     await models(graph)
@@ -158,8 +172,8 @@ async def test_with_too_little_to_go_by_it_says_so(graph: Graph, runs: int) -> N
 
     assert (report["items"], report["executions"]) == ([], runs)
     assert report["message"] == (
-        "There is too little to go by: 5 whole executions of a team have to be completed or failed within 30 days, and"
-        f" of 1 teams {runs} were looked at."
+        "There is too little to go by: 5 whole executions of a team have to be completed or failed within 30 days."
+        f" Looked at: {runs}, of 1 team."
     )
 
 
@@ -382,7 +396,7 @@ async def a_team_of_a_template(graph: Graph, project_id: str) -> tuple[tuple[str
 async def test_too_few_places_on_workers_are_told_to_the_tenant_alone(graph: Graph) -> None:
     team_id, role_id, _ = await a_team(graph)
     pool = graph.container.database.pool
-    await pool.execute("INSERT INTO worker (id, heartbeat_at, places) VALUES ('w1', now(), 1)")
+    await pool.execute("INSERT INTO worker (id, heartbeat_at, places) VALUES ('w1', now() + interval '1 hour', 1)")
     end = utc_now() - timedelta(hours=1)
     for number in range(20):
         values: Any = {"ended_at": end - timedelta(minutes=5 * number), "seconds": 300}
@@ -399,7 +413,7 @@ async def test_too_few_places_on_workers_are_told_to_the_tenant_alone(graph: Gra
 
 async def test_places_that_others_used_are_not_too_many(graph: Graph) -> None:
     pool = graph.container.database.pool
-    await pool.execute("INSERT INTO worker (id, heartbeat_at, places) VALUES ('w1', now(), 8)")
+    await pool.execute("INSERT INTO worker (id, heartbeat_at, places) VALUES ('w1', now() + interval '1 hour', 8)")
     team_id, role_id, _ = await a_team(graph)
     await ran(graph, team_id, 20, Did(raw(role_id)))
     alone = kinds(await asked(graph, kinds=["WORKER_POOL_TOO_LARGE"]))
