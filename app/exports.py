@@ -88,20 +88,36 @@ class Download(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             with self.gate.place():
-                await self._within_time(scope, receive, send)
+                await self._within_time(receive, send)
         except Unavailable as error:
             if self.is_begun:
                 raise  # the server cuts the connection
             await _busy(error)(scope, receive, send)
 
-    async def _within_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _within_time(self, receive: Receive, send: Send) -> None:
         """Whatever ends it, what it held of the database is given back before its place is."""
         async with aclosing(self.chunks):
             try:
                 async with asyncio.timeout(self.gate.seconds):
-                    await super().__call__(scope, receive, send)
+                    await self._until_gone(receive, send)
             except TimeoutError as error:
                 raise ExportTooSlow(f"It took more than {self.gate.seconds:g} s.") from error
+
+    async def _until_gone(self, receive: Receive, send: Send) -> None:
+        """Send all of it, or what the client stays for.
+
+        Starlette's own would cancel whatever is awaited from then on, the end of the transaction included.
+        """
+        sending = asyncio.create_task(self.stream_response(send))
+        gone = asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.wait((sending, gone))
+        if not sending.cancelled():
+            sending.result()
 
     async def stream_response(self, send: Send) -> None:
         """The first batch is read before the status is told: what fails by then is answered like any request."""

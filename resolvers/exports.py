@@ -87,7 +87,7 @@ def _written(condition: Condition) -> tuple[str, str]:
 def format_in(given: Mapping[str, str]) -> ExportFormat:
     """How the file is to be written; raises Invalid."""
     try:
-        return ExportFormat(given.get("format"))
+        return ExportFormat(given.get("format", "").upper())
     except ValueError as error:
         raise Invalid.at(f"Give as format one of {_names(ExportFormat)}.", "format") from error
 

@@ -36,7 +36,8 @@ BEGIN
             'project_id', NEW.project_id, 'team_id', NEW.team_id, 'metric', NEW.metric, 'severity', NEW.severity,
             'state', told.state, 'threshold', trim_scale(NEW.threshold)::text, 'value', trim_scale(NEW.value)::text,
             'peak', trim_scale(NEW.peak)::text, 'message', NEW.message, 'evidence', NEW.evidence, 'fired_at', NEW.fired_at,
-            'resolved_at', CASE told.state WHEN 'RESOLVED' THEN NEW.resolved_at END),
+            'resolved_at', CASE told.state WHEN 'RESOLVED' THEN NEW.resolved_at END,
+            'last_value', CASE told.state WHEN 'RESOLVED' THEN trim_scale(NEW.last_value)::text END),
         'PENDING', 0, clock_timestamp(), clock_timestamp()
     FROM (VALUES (1, 'AlertFired', 'FIRING', NEW.fired_at), (2, 'AlertResolved', 'RESOLVED', NEW.resolved_at))
         AS told (sequence, event_type, state, at)

@@ -80,16 +80,21 @@ class Unit(Enum):
     COUNT = "COUNT"
 
     def told(self, value: Decimal) -> str:
-        """The value for people: “75.2 s”, “12.5 %”, “$3.20”, “21”."""
+        """The value for people: “75.2 s”, “12.5 %”, “$3.20”, “$0.0045”, “21”."""
         match self:
             case Unit.SECONDS:
                 return f"{_short(value, 1)} s"
             case Unit.SHARE:
                 return f"{_short(value * 100, 1)} %"
             case Unit.DOLLARS:
-                return f"${value:.2f}"
+                return f"${value:.{_cents(value)}f}"
             case Unit.COUNT:
                 return _short(value, 0)
+
+
+def _cents(value: Decimal) -> int:
+    """How many digits behind the point tell two figures of less than a dollar: a call may cost a part of a cent."""
+    return max(2, 1 - value.adjusted()) if value else 2
 
 
 def _short(value: Decimal, digits: int) -> str:

@@ -75,7 +75,8 @@ class Alert(Node):
     severity: AlertSeverity = strawberry.field(description="How much it matters: the rule's when it fired.")
     metric: AlertMetric = strawberry.field(description="What was too much.")
     message: str = strawberry.field(
-        description="What was too much when it fired, for people; how it ended say `resolvedAt` and `lastValue`."
+        description="What was too much when it fired, for people, and that the rule was taken out of use if that ended"
+        " it; else `resolvedAt` and `lastValue` say how it ended."
     )
     value: Decimal = _exact("value", "What the metric was when it fired, in its unit.")
     peak: Decimal = _exact("peak", "The most that it was since.")

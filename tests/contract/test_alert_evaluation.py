@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from domain.errors import FailureCode, Unavailable
 from domain.events import ExecutionPaused
-from domain.model.alert import AlertMetric, AlertRule
+from domain.model.alert import AlertMetric, AlertRule, AlertState
 from domain.model.alerting import Reading, follow, moments_of, seeds_of
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
 from domain.model.identity import DEFAULT_TENANT, AlertRuleId, ExecutionId, ProjectId, TeamId, TenantId, new_id
@@ -22,9 +22,11 @@ from domain.model.role import Role
 from domain.model.team import Team
 from domain.model.webhook import Webhook
 from domain.ports import Listener, alerts_topic
+from domain.ports.alerts import Evaluation
 from domain.services.alerts import FEW_STEPS, EvaluateAlerts
 from domain.services.deliveries import body_of
 from domain.services.editing import ALERT_RULES, Editing
+from persistence import alert_store
 from persistence.alert_store import SqlAlertEvaluations, _SqlEvaluation
 from persistence.deliveries import SqlDeliveries
 from persistence.engine import Database
@@ -32,6 +34,7 @@ from persistence.unit_of_work import SqlUnitsOfWork
 from persistence.workers import SqlWorkers
 from resolvers.node_ids import node_id
 from tests.support.histories import Did, a_past_run, insert
+from tests.support.worlds import waiting
 
 
 class Hints:
@@ -71,6 +74,10 @@ class World:
         await self.pool.execute("UPDATE alert_rule SET evaluated_until = $2, due_at = $2 WHERE id = $1", made.id, since)
         return made
 
+    def go_back(self) -> None:
+        """To the middle of last month: what is a few seconds apart is of one month."""
+        self.now = self.now.replace(day=1) - timedelta(days=15)
+
     def ago(self, seconds: float) -> datetime:
         return self.now - timedelta(seconds=seconds)
 
@@ -109,6 +116,14 @@ async def world(database: Database) -> World:
         await insert(database.pool, thing)
     await database.pool.execute("UPDATE tenant SET alert_rules_seeded_at = now()")
     return made
+
+
+@pytest.fixture
+def standing_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who looks at rules it stays `world.now`: five seconds later a rule is due again."""
+    for name in ("_DUE", "_TAKE"):
+        statement: str = getattr(alert_store, name)
+        monkeypatch.setattr(alert_store, name, statement.replace("now()", f"timestamptz '{world.now.isoformat()}'"))
 
 
 RUNNING: dict[str, Any] = {"status": ExecutionStatus.RUNNING, "finished_at": None}
@@ -200,6 +215,7 @@ async def test_spending_is_what_was_booked_in_the_window(world: World) -> None:
 
 
 async def test_the_share_of_a_budget_is_the_highest_and_is_known_for_moments_that_are_over(world: World) -> None:
+    world.go_back()
     await world.run(ended=50, did=[world.did(cost="3")])
     await world.run(ended=30, did=[world.did(cost="1")])
     await world.run(ended=20, did=[world.did(1, cost="2")], team=1)
@@ -267,12 +283,14 @@ async def test_what_was_paused_before_it_began_did_not_wait_for_a_place(world: W
     assert await world.measure(wait, 50, 35) == [(Decimal(450), 1), (Decimal(0), 1)]
 
 
+@pytest.mark.usefixtures("standing_clock")
 async def test_a_part_of_next_to_no_budget_is_told_as_a_great_one(world: World) -> None:
     await world.pool.execute("UPDATE tenant SET monthly_budget = 0.000000000001")
-    await world.pool.execute(
-        "INSERT INTO budget_account (tenant_id, scope, scope_id, period, spent) VALUES ($1, 0, $1, $2, 100)",
-        DEFAULT_TENANT, world.now.date().replace(day=1),
-    )  # fmt: skip
+    for month in {world.ago(seconds).date().replace(day=1) for seconds in (0, 30)}:
+        await world.pool.execute(
+            "INSERT INTO budget_account (tenant_id, scope, scope_id, period, spent) VALUES ($1, 0, $1, $2, 100)",
+            DEFAULT_TENANT, month,
+        )  # fmt: skip
     await world.rule(AlertMetric.BUDGET_SHARE, "0.9", since=world.ago(30))
 
     assert await world.duty.evaluate() == 1
@@ -285,10 +303,10 @@ async def test_a_lost_worker_counts_once_however_many_find_it(world: World) -> N
     await workers.beat("w1")
     await workers.beat("w2")
 
-    await workers.lose("w1", 12)  # was heard of just now: it has begun again
+    await workers.lose("w1", 3600)  # was heard of just now: it has begun again
     early = await world.pool.fetchval("SELECT count(*) FROM worker_loss")
-    await world.pool.execute("UPDATE worker SET heartbeat_at = now() - interval '13 seconds'")
-    await asyncio.gather(*(workers.lose("w1", 12) for _ in range(3)))
+    await world.pool.execute("UPDATE worker SET heartbeat_at = now() - interval '2 hours'")
+    await asyncio.gather(*(workers.lose("w1", 3600) for _ in range(3)))
     await workers.leave("w2")
 
     assert early == 0
@@ -348,6 +366,7 @@ async def test_every_metric_of_every_scope_can_be_evaluated(world: World, metric
 # ---------------------------------------------------------------- what comes of it
 
 
+@pytest.mark.usefixtures("standing_clock")
 async def test_a_breach_while_nobody_looked_is_found_with_its_moments(world: World) -> None:
     await world.run(ended=1800, status=ExecutionStatus.FAILED)
     rule = await world.rule(AlertMetric.FAILURE_RATE, "0.05")
@@ -376,6 +395,7 @@ async def test_what_was_judged_is_not_judged_again(world: World) -> None:
     assert timedelta(seconds=2) <= datetime.now(UTC) - until < timedelta(seconds=60)
 
 
+@pytest.mark.usefixtures("standing_clock")
 async def test_several_passes_follow_one_alert(world: World) -> None:
     await world.run(ended=0, started_at=world.ago(9000), created_at=world.ago(9000), **RUNNING)
     await world.rule(AlertMetric.EXECUTION_SECONDS, "60", since=world.ago(9000))  # 1,800 steps, 500 in a pass
@@ -390,6 +410,7 @@ async def test_several_passes_follow_one_alert(world: World) -> None:
     assert [each["text"] for each in row["evidence"]] == ["An execution of “Team of Project 1”: 65 s so far."]
 
 
+@pytest.mark.usefixtures("standing_clock")
 async def test_after_a_gap_what_was_written_late_has_longer(world: World) -> None:
     rule = await world.rule(AlertMetric.FAILURE_RATE, "0.05", since=world.ago(60))
 
@@ -398,7 +419,7 @@ async def test_after_a_gap_what_was_written_late_has_longer(world: World) -> Non
         late = (evaluation.settled, evaluation.until)
     assert await world.duty.evaluate() == 1  # not twice: the rest is left for later
     [row] = await world.pool.fetch("SELECT evaluated_until, due_at, now() AS now FROM alert_rule")
-    await world.pool.execute("UPDATE alert_rule SET due_at = now()")
+    await world.pool.execute("UPDATE alert_rule SET due_at = $1", world.now)
     async with world.store.evaluate(DEFAULT_TENANT, rule.id) as evaluation:
         assert evaluation is not None
         in_time = evaluation.settled
@@ -409,11 +430,25 @@ async def test_after_a_gap_what_was_written_late_has_longer(world: World) -> Non
     assert in_time == timedelta(seconds=2)
 
 
+class Impatient(SqlAlertEvaluations):
+    """Gives up one rule soon; others have the time that a slow machine needs."""
+
+    def __init__(self, rule_id: AlertRuleId, database: Database) -> None:
+        super().__init__(database.pool)
+        self.rule_id = rule_id
+
+    @asynccontextmanager
+    async def evaluate(self, tenant_id: TenantId, rule_id: AlertRuleId) -> AsyncIterator[Evaluation | None]:
+        self.statement_timeout = "200ms" if rule_id == self.rule_id else "30s"
+        async with super().evaluate(tenant_id, rule_id) as evaluation:
+            yield evaluation
+
+
 async def test_a_rule_that_takes_too_long_does_not_keep_the_others_from_it(world: World, database: Database) -> None:
     await world.run(ended=30, status=ExecutionStatus.FAILED)
     slow = await world.rule(AlertMetric.WORKERS_LOST, "0", since=world.ago(400))
     await world.rule(AlertMetric.FAILURE_RATE, "0.05", since=world.ago(300))
-    duty = EvaluateAlerts(SqlAlertEvaluations(database.pool, statement_seconds=0.2), Hints())
+    duty = EvaluateAlerts(Impatient(slow.id, database), Hints())
 
     async with world.pool.acquire() as holder, holder.transaction():
         await holder.execute("SET LOCAL ROLE NONE")
@@ -443,6 +478,7 @@ async def test_a_rule_that_takes_too_long_for_all_it_missed_goes_on_in_smaller_s
     assert await world.alerts() == [("RESOLVED", 3495, 3430)]
 
 
+@pytest.mark.usefixtures("standing_clock")
 async def test_two_workers_at_once_make_one_alert(world: World, database: Database) -> None:
     await world.run(ended=30, status=ExecutionStatus.FAILED)
     for _ in range(5):
@@ -501,10 +537,47 @@ async def test_a_rule_that_is_taken_out_of_use_lets_its_alert_be_resolved(world:
     assert await world.store.due(10) == []
 
 
+async def test_what_fires_while_its_rule_is_archived_is_closed_and_told_of_once_at_each_end(
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_webhook(world, 0, "AlertFired", "AlertResolved")
+    await world.run(ended=0, started_at=world.ago(900), **RUNNING)
+    rule = await world.rule(AlertMetric.EXECUTION_SECONDS, "60", since=world.ago(60))
+    measure = _SqlEvaluation.measure
+    archiving: list[asyncio.Task[AlertRule]] = []
+
+    async def meanwhile(evaluation: _SqlEvaluation, moments: Sequence[datetime]) -> Sequence[Reading]:
+        archiving.append(asyncio.create_task(world.editing.archive(DEFAULT_TENANT, rule.id)))
+        await waiting(database)
+        return await measure(evaluation, moments)
+
+    monkeypatch.setattr(_SqlEvaluation, "measure", meanwhile)
+    await world.duty.evaluate()
+    [archived] = [await each for each in archiving]
+
+    assert (archived.state, archived.due_at) == (AlertState.RESOLVED, None)
+    assert [row[0] for row in await world.pool.fetch("SELECT state FROM alert")] == ["RESOLVED"]
+    told = await world.pool.fetch("SELECT event_type FROM webhook_delivery ORDER BY sequence")
+    assert [row[0] for row in told] == ["AlertFired", "AlertResolved"]
+
+
+@pytest.mark.usefixtures("standing_clock")
+async def test_what_was_not_judged_before_a_change_is_judged_as_the_rule_is_then(world: World) -> None:
+    await world.run(ended=1800, seconds=30)
+    rule = await world.rule(AlertMetric.EXECUTION_SECONDS, "60")
+    await world.editing.update(DEFAULT_TENANT, rule.id, 1, {"threshold": Decimal(20)})
+
+    await world.duty.evaluate()
+
+    [(_, fired, _)] = await world.alerts()
+    assert fired == 1805
+
+
 # ---------------------------------------------------------------- evidence
 
 
 async def test_what_speaks_for_an_alert_is_told(world: World) -> None:
+    world.go_back()
     await world.pool.execute("UPDATE project SET monthly_budget = 1 WHERE id = $1", world.projects[0].id)
     await world.pool.execute(
         "INSERT INTO budget_account (tenant_id, scope, scope_id, period, spent) VALUES ($1, 1, $2, $3, 2)",
@@ -561,7 +634,8 @@ async def test_webhooks_that_chose_alerts_are_told_of_both_ends(world: World) ->
 
     await world.duty.evaluate()
 
-    claimed = [each.delivery for each in await SqlDeliveries(world.pool).claim(10, 10, 30)]
+    outgoing = await SqlDeliveries(world.pool).claim(10, 10, 30)
+    claimed = sorted((each.delivery for each in outgoing), key=lambda delivery: delivery.sequence or 0)
     assert [(each.webhook_id, each.event_type, each.sequence, each.occurred_at) for each in claimed] == [
         (mine.id, "AlertFired", 1, world.ago(1795)),
         (mine.id, "AlertResolved", 2, world.ago(1730)),
@@ -582,6 +656,7 @@ async def test_webhooks_that_chose_alerts_are_told_of_both_ends(world: World) ->
         "threshold": "0.05",
         "value": "1",
         "peak": "1",
+        "lastValue": None,
         "message": "100 % of the executions failed within 60 s: more than 5 %.",
         "firedAt": fired["data"]["firedAt"],
         "resolvedAt": None,
@@ -643,8 +718,13 @@ async def test_an_alert_that_is_resolved_later_is_told_of_once_at_each_end(world
     before = [row[0] for row in await world.pool.fetch("SELECT event_type FROM webhook_delivery")]
 
     await world.pool.execute("UPDATE execution SET finished_at = finished_at - interval '1 hour'")
+    await world.run(ended=30)
     await world.pool.execute("UPDATE alert_rule SET evaluated_until = $1, due_at = now()", world.ago(20))
     await world.duty.evaluate()
 
-    after = [row[0] for row in await world.pool.fetch("SELECT event_type FROM webhook_delivery ORDER BY sequence")]
-    assert (before, after) == (["AlertFired"], ["AlertFired", "AlertResolved"])
+    rows = await world.pool.fetch("SELECT event_type, payload FROM webhook_delivery ORDER BY sequence")
+    assert before == ["AlertFired"]
+    assert [(row[0], row[1]["value"], row[1]["last_value"]) for row in rows] == [
+        ("AlertFired", "1", None),
+        ("AlertResolved", "1", "0"),
+    ]

@@ -17,10 +17,11 @@ from domain.model.page import Condition, Operator, PageRequest
 from domain.model.project import Project
 from domain.services.retention import ForgetOld
 from persistence.audit_reader import SqlAuditTrail
-from persistence.engine import APPLICATION_ROLE, Database, plain_url
+from persistence.engine import APPLICATION_ROLE, Database
 from persistence.reader import SqlReader
 from persistence.retention import SqlRetention
 from persistence.unit_of_work import SqlUnitsOfWork
+from persistence.urls import plain_url
 
 
 @contextmanager

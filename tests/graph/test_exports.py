@@ -29,7 +29,7 @@ from tests.support.live import SOON, PlayedWorker, archive, served
 from tests.support.things import strangers_things, unknown
 
 CSV = "/exports/executions?format=CSV"
-LINES = "/exports/executions?format=JSON_LINES"
+LINES = "/exports/executions?format=json_lines"
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ async def test_a_page_that_is_allowed_may_ask_and_is_told_what_the_file_is_calle
     [
         "",
         "?format=XML",
-        "?format=csv",
+        "?format=",
         "?format=CSV&teamid=x",
         "?format=CSV&teamId=nonsense",
         "?format=CSV&status=DONE",

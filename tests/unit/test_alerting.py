@@ -253,6 +253,8 @@ def test_noise_around_the_threshold_makes_one_alert_at_most(noise: list[int]) ->
         (AlertMetric.EXECUTION_SECONDS, "60", "75.25", "An execution took 75.2 s within 300 s: more than 60 s."),
         (AlertMetric.FAILURE_RATE, "0.05", "0.125", "12.5 % of the executions failed within 300 s: more than 5 %."),
         (AlertMetric.SPEND, "10", "12.3", "$12.30 were spent within 300 s: more than $10.00."),
+        (AlertMetric.SPEND, "0.004", "0.0045", "$0.0045 were spent within 300 s: more than $0.0040."),
+        (AlertMetric.SPEND, "0", "0.000000000001", "$0.0000000000010 were spent within 300 s: more than $0.00."),
         (AlertMetric.BUDGET_SHARE, "0.9", "0.91", "91 % of a budget are spent: 90 % or more."),
         (AlertMetric.QUEUE_DEPTH, "20", "30", "30 executions waited for a place: more than 20."),
         (AlertMetric.WORKERS_LOST, "0", "1", "Workers lost: 1 within 300 s: more than 0."),

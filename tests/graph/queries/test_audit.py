@@ -11,7 +11,8 @@ import pytest
 from app.settings import Settings
 from app.vault import new_key
 from domain.model.identity import DEFAULT_TENANT
-from persistence.engine import Database, plain_url
+from persistence.engine import Database
+from persistence.urls import plain_url
 from resolvers.node_ids import node_id, parse_node_id
 from tests.support.graphql import Graph
 from tests.support.live import PlayedWorker
