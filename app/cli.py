@@ -17,7 +17,6 @@ from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 _FAILED: Final = 1
 _ROLE_HINT: Final = "\nthe owner needs CREATEROLE: ALTER ROLE … CREATEROLE"
-_ORPHAN_SECONDS: Final = 2.0  # beyond the grace, for what should have ended by then
 _MOST_PROCESSES: Final = 64
 
 app = typer.Typer(
@@ -95,7 +94,7 @@ def worker(
     parent_fd: ParentFd = None,
 ) -> None:
     """Carry out executions until Ctrl-C. Needs REGATTA_DATABASE_URL."""
-    settings = _settings()
+    settings = _settings(warns=parent_fd is None)  # else whoever started it has warned already
     if settings.database_url is None:
         raise Complaint("REGATTA_DATABASE_URL is needed: the embedded database belongs to `regatta serve`")
     if settings.metrics_port_of(index):
@@ -127,7 +126,9 @@ def _keep_workers(settings: Any, processes: int, index: int, name: str | None, p
 
 def _work(settings: Any, index: int, name: str | None, parent_fd: int | None) -> int:
     if parent_fd is not None:
-        _do_not_outlive(parent_fd, settings.shutdown_grace_seconds + _ORPHAN_SECONDS)
+        from app.settings import LEAVING_SECONDS  # noqa: PLC0415 - see the module
+
+        _do_not_outlive(parent_fd, settings.shutdown_grace_seconds + LEAVING_SECONDS)
     from app.observability import configure_logging, ignore_warnings  # noqa: PLC0415 - see the module
 
     ignore_warnings()
@@ -225,7 +226,7 @@ def demo(
     product: Annotated[str | None, typer.Option(help="What the team launches.")] = None,
     audience: Annotated[str | None, typer.Option(help="For whom.")] = None,
 ) -> None:
-    """Kick off the team of three and watch it work, on the simulated model or on REGATTA_MODEL."""
+    """Kick off the team of three and watch it work, on REGATTA_MODEL, or on what its tasks are routed to."""
     from app.demo import run_demo  # noqa: PLC0415 - see the module
 
     raise typer.Exit(run_demo(_settings(data_dir=data_dir), product, audience))
@@ -245,11 +246,11 @@ def export_schema(
         raise Complaint("schema/schema.graphql is out of date: run `regatta export-schema`")
 
 
-def _settings(**options: Any) -> Any:
+def _settings(*, warns: bool = True, **options: Any) -> Any:
     from app.settings import load, unknown_variables  # noqa: PLC0415 - see the module
 
     settings = load(**options)
-    for line in unknown_variables():
+    for line in unknown_variables() if warns else ():
         typer.echo(f"regatta: warning: {line}", err=True)
     return settings
 

@@ -1,8 +1,9 @@
 """Two questions of operators: is the process alive, and can it do its work; the second says what is wrong.
 
-Ready means that this process can accept work: the database is there, at our revision, and answers. What is slow or
-missing beside it is shown as degraded, with status 200 all the same: without a worker a kickoff is accepted and waits
-in the queue, and without hints subscriptions lag by a second. Taking the API out of service would help neither.
+Ready means that this process can accept work: the database is there, at our revision or a later one (an upgrade begins
+with `regatta migrate`, and all of us at once would be out of service), and answers. What is slow or missing beside it
+is shown as degraded, with status 200 all the same: without a worker a kickoff is accepted and waits in the queue, and
+without hints subscriptions lag by a second. Taking the API out of service would help neither.
 """
 
 import asyncio
@@ -52,9 +53,9 @@ def standard_checks(pool: "asyncpg.Pool[asyncpg.Record]", hints: "BroadcastHints
 
     async def database() -> str:
         revision = await pool.fetchval("SELECT version_num FROM alembic_version")
-        if revision != newest:
+        if revision is None or revision < newest:  # they are numbered, all with as many digits
             raise Unwell(f"at revision {revision}, needed is {newest}: run `regatta migrate`")
-        return f"at revision {revision}"
+        return f"at revision {revision}" + (f"; this process is of {newest}" if revision > newest else "")
 
     async def hints_flow() -> str:
         if not hints.connected:

@@ -26,11 +26,9 @@ from typing import Final
 
 import structlog
 
-from app.settings import Settings
+from app.settings import LEAVING_SECONDS, Settings
 
 CAN_FORK: Final = hasattr(os, "fork") and sys.platform != "darwin"
-KILL_SECONDS: Final = 2.0
-"""Beyond the grace: so long those may take that should have ended by then."""
 
 _FIRST_PAUSE: Final = 0.5  # seconds before the second replacement in a row, doubled up to the longest
 _LONGEST_PAUSE: Final = 30.0
@@ -47,7 +45,8 @@ class NurseryOptions:
     """What a nursery is told: how many workers, counted from `index` for their names; durations are in seconds.
 
     With a `name` they are that and, from the second on, a number. `parent_fd` is the reading end of a pipe whose other
-    end only the parent of the nursery holds: it leaves when it is closed.
+    end only the parent of the nursery holds: it leaves when it is closed. Who has not ended `leaving_seconds` beyond
+    the grace is killed.
     """
 
     settings: Settings
@@ -55,10 +54,11 @@ class NurseryOptions:
     name: str | None = None
     index: int = 0
     parent_fd: int | None = None
+    leaving_seconds: float = LEAVING_SECONDS
 
     @property
     def patience(self) -> float:
-        return self.settings.shutdown_grace_seconds + KILL_SECONDS
+        return self.settings.shutdown_grace_seconds + self.leaving_seconds
 
 
 Work = Callable[[int, str | None, int], int]
@@ -192,7 +192,9 @@ class _Nursery:
             return False
         with _signals_held():  # one that is meant for the child must not be taken for ours
             place.pid = os.fork()
-            if not place.pid:
+            if place.pid:
+                _lead(place.pid)
+            else:
                 self._leave()
         return place.pid == 0
 
@@ -229,6 +231,12 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _lead(pid: int) -> None:
+    """Make it the leader of its group, as it does itself: who of both is first, nobody signals a group too early."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.setpgid(pid, pid)
 
 
 def _send(pid: int | None, number: signal.Signals) -> None:

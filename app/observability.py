@@ -43,6 +43,7 @@ def configure_logging(level: str, form: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs what servers sent, which may repeat a credential
     _tame_dbos(handler)
+    logging.captureWarnings(capture=True)  # else they are printed, in a form of their own
     ignore_warnings()
 
 
@@ -56,7 +57,13 @@ def _tame_dbos(handler: logging.Handler) -> None:
     dbos = logging.getLogger("dbos")
     dbos.handlers = [handler]
     dbos.propagate = False
+    dbos.addFilter(_is_news)
     dbos.addFilter(_on_one_line)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A worker that stops leaves what it has to others: that a task is cancelled for it is no event."""
+    return not record.getMessage().startswith("Asyncio task cancelled for workflow or step")
 
 
 def _on_one_line(record: logging.LogRecord) -> bool:

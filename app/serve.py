@@ -25,19 +25,21 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from app.complaints import Complaint
 from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from app.settings import Settings, check_binding
+from app.settings import LEAVING_SECONDS, Settings, check_binding
 
 if TYPE_CHECKING:
     import uvicorn
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_KILL_SECONDS: Final = 2.5  # beyond the grace, for those that should have ended by then; the nursery kills before
+_CLOSING_SECONDS: Final = 2.5  # beyond the grace, for the API to let go of its connections
+_NURSERY_SECONDS: Final = 0.5  # beyond the time in which the nursery itself kills its workers
 _FIRST_PAUSE: Final = 0.5  # seconds before a dead nursery is started again, doubled up to the longest
 _LONGEST_PAUSE: Final = 30.0
 _STEADY_SECONDS: Final = 60.0  # one that lived so long starts again with the first pause
 _LOOK_SECONDS: Final = 1.0
 _BACKLOG: Final = 2048
 _INTERRUPTED: Final = 130
+_HANDED_OVER: Final = "; executions that do not end in time go on at the next start"
 
 _NO_ADDRESS_HINT: Final = "; --host (REGATTA_HOST) takes an address of this machine, like 127.0.0.1"
 _LISTENING_HINTS: Final = {
@@ -282,6 +284,8 @@ class _Serving:
             self._server.force_exit = True
             if self._nursery is not None:
                 self._nursery.terminate()
+        else:
+            _say(f"Stopping{_HANDED_OVER if self._nursery else ''}. Once more ends it at once.")
         self._stop.set()
 
     def _on_orphaned(self, parent_fd: int) -> None:
@@ -320,9 +324,9 @@ class _Serving:
         self._server.should_exit = True
         for task in self._beside:
             task.cancel()
-        patience = self._settings.shutdown_grace_seconds + _KILL_SECONDS
-        stopping = [self._nursery.stop(patience)] if self._nursery else []
-        await asyncio.gather(asyncio.wait({api}, timeout=patience), *stopping)
+        grace = self._settings.shutdown_grace_seconds
+        stopping = [self._nursery.stop(grace + LEAVING_SECONDS + _NURSERY_SECONDS)] if self._nursery else []
+        await asyncio.gather(asyncio.wait({api}, timeout=grace + _CLOSING_SECONDS), *stopping)
 
 
 class _Nursery:

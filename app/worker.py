@@ -538,8 +538,8 @@ class Duties:
         load = WorkerLoad(
             self.dispatcher.rules.places,
             self.dispatcher.is_taking,
-            self.load.cpu_percent,
-            self.load.memory_percent,
+            _rounded(self.load.cpu_percent),
+            _rounded(self.load.memory_percent),
         )
         models, was_unheard, self.is_unheard = await self.probe.models(), self.is_unheard, True
         await self.workers.beat(self.name, models, load)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -105,8 +106,11 @@ class _Server(ThreadingTCPServer):
                 with suppress(OSError):  # the client was faster
                     request.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that leaves early is no event."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base's signature
+        """Say nothing of a client that leaves early: that is no event."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            _log.error("metrics_not_told", exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):

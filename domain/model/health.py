@@ -67,7 +67,7 @@ def _of_workers(found: "Resources") -> Iterator[HealthReason]:
     if not alive:
         yield _no_worker(found.total_waiting)
     oldest = found.total_oldest_wait_seconds or 0.0
-    if oldest > LONG_WAIT_SECONDS and not found.slots.free:
+    if oldest > LONG_WAIT_SECONDS and found.slots.total and not found.slots.free:
         message = f"All places are taken, and the oldest execution has been waiting for {oldest:.0f} seconds."
         yield HealthReason(HealthCode.QUEUE_STALLED, message)
     if silent := len(found.workers) - len(alive):

@@ -43,6 +43,7 @@ def test_serve_makes_and_seeds_a_database_ends_with_ctrl_c_and_finds_its_data_ag
         assert len(ran) > 2
         assert processes_of(data_dir) == []
         assert f"{first.address}/graphql" in first.said()
+        assert "Stopping; executions that do not end in time go on at the next start." in first.said()
         assert "Warning" not in first.said()
 
     with served(data_dir, "--workers", "0") as second:
@@ -64,8 +65,7 @@ def test_after_a_kill_of_the_server_the_next_start_and_ctrl_c_leave_no_process(d
         first.process.wait()
 
         wait_until_gone([worker])
-        orphans = processes_of(data_dir)
-        assert any("postgres" in word for process in orphans for word in process.cmdline())
+        wait_until(lambda: ["postgres" in process.name() for process in processes_of(data_dir)] == [True])
 
     with served(data_dir) as second:
         assert second.ask("{ tenant { name } }")["tenant"]["name"] == "default"
@@ -75,7 +75,7 @@ def test_after_a_kill_of_the_server_the_next_start_and_ctrl_c_leave_no_process(d
 
 
 async def test_a_killed_worker_is_replaced_and_its_execution_completed(data_dir: Path) -> None:
-    with served(data_dir, simulated_delay_seconds="0.02") as server:
+    with served(data_dir, simulated_delay_seconds="0.1") as server:
         await asyncio.to_thread(server.wait_for_worker)
         execution_id = await asyncio.to_thread(_kicked_off, server)
         killed = server.worker()
@@ -86,7 +86,7 @@ async def test_a_killed_worker_is_replaced_and_its_execution_completed(data_dir:
             assert [event["sequence"] for event in batch["events"]] == list(
                 range(batch["events"][0]["sequence"], batch["events"][-1]["sequence"] + 1)
             )
-            if types.count("TaskCompleted") == 1 and killed.is_running():
+            if types.count("TaskCompleted") >= 1 and killed.is_running():  # two at once, when we are slow
                 killed.kill()
                 killed.wait()
 

@@ -1,16 +1,19 @@
-import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from app import worker
+from app.settings import LEAVING_SECONDS
 from app.worker import Duties
 from domain.errors import Unavailable
 from domain.model.availability import OperatorModels
 from domain.model.identity import ExecutionId, new_id
 from domain.model.resources import WorkerLoad
 from domain.ports import CommandKind
+from domain.services import generating, runs
 from domain.services.dispatcher import DispatchRules
 
 
@@ -203,7 +206,10 @@ async def test_a_worker_that_takes_all_the_same_does_not_complain_of_its_machine
     assert logs == []
 
 
-async def test_nobody_is_taken_for_dead_because_the_database_was_away() -> None:
+async def test_nobody_is_taken_for_dead_because_the_database_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
     class Fragile(Workers):
         is_away = False
 
@@ -213,7 +219,7 @@ async def test_nobody_is_taken_for_dead_because_the_database_was_away() -> None:
             await super().beat(worker_id, models, load)
 
     workers, hand_over = Fragile("silent"), HandOver()
-    ours = duties(workers=workers, hand_over=hand_over, silent_seconds=0.2)
+    ours = duties(workers=workers, hand_over=hand_over, silent_seconds=12.0)
     await ours.beat()
     workers.is_away = True
     with pytest.raises(Unavailable):
@@ -221,11 +227,22 @@ async def test_nobody_is_taken_for_dead_because_the_database_was_away() -> None:
     await ours.sweep()
     workers.is_away = False
     await ours.beat()
+    now[0] += 11.9
     await ours.sweep()
     spared = list(hand_over.handed_over)
 
-    await asyncio.sleep(0.25)
+    now[0] += 0.1
     await ours.sweep()
 
     assert spared == []
     assert hand_over.handed_over == ["silent"]
+
+
+def test_nobody_is_killed_before_he_could_hand_over_what_he_has() -> None:
+    leaving, poll = generating._LEAVING_SECONDS, 0.5  # noqa: SLF001 - it is what is added up; `poll`: of `serve_forever`
+    generations = leaving + (generating.FLUSH_SECONDS + leaving) + leaving
+    executions = 2 * runs._LEAVING_SECONDS  # noqa: SLF001 - the same
+
+    before = DispatchRules(1).stop_seconds + max(generations, executions) + poll + worker._FLUSH_SECONDS  # noqa: SLF001 - the same
+
+    assert before + leaving <= LEAVING_SECONDS

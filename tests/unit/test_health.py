@@ -1,9 +1,13 @@
 """Readiness: what is required, what is only better, and what may be said about it."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from app import health
-from app.health import Check, Unwell, readiness
+from app.health import Check, Unwell, readiness, standard_checks
 
 
 async def _well() -> str:
@@ -55,3 +59,34 @@ async def test_a_check_that_does_not_answer_has_failed() -> None:
     _, answer = await readiness([Check("mast", _silent)])
 
     assert answer["checks"]["mast"] == {"ok": False, "detail": f"no answer within {health.CHECK_SECONDS:g} s"}
+
+
+class _Pool:
+    """A database at this revision, with a worker."""
+
+    def __init__(self, revision: str | None) -> None:
+        self.revision = revision
+
+    async def fetchval(self, query: str, *_: Any) -> Any:
+        return self.revision if "alembic_version" in query else True
+
+
+@pytest.mark.parametrize(
+    ("revision", "status", "detail"),
+    [
+        ("0012", 200, "at revision 0012"),
+        ("0013", 200, "at revision 0013; this process is of 0012"),
+        ("0011", 503, "at revision 0011, needed is 0012: run `regatta migrate`"),
+        (None, 503, "at revision None, needed is 0012: run `regatta migrate`"),
+    ],
+)
+async def test_who_migrates_before_he_upgrades_takes_nobody_out_of_service(
+    monkeypatch: pytest.MonkeyPatch, revision: str | None, status: int, detail: str
+) -> None:
+    monkeypatch.setattr(health, "newest_revision", lambda: "0012")
+    pool: Any = _Pool(revision)
+    hints: Any = SimpleNamespace(connected=True)
+
+    found, answer = await readiness(standard_checks(pool, hints))
+
+    assert (found, answer["checks"]["database"]["detail"]) == (status, detail)

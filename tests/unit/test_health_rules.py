@@ -54,7 +54,7 @@ def test_waiting_alone_is_no_illness() -> None:
 
 def test_without_a_worker_it_is_unhealthy_as_soon_as_something_waits() -> None:
     none = a_deployment(workers=(), slots=Slots(0, 0))
-    waiting = replace(none, total_waiting=1, total_oldest_wait_seconds=0.5)
+    waiting = replace(none, total_waiting=1, total_oldest_wait_seconds=61.0)  # for no place: there is none
 
     assert (none.health.status, codes(none)) == (HealthStatus.DEGRADED, [HealthCode.NO_WORKER])
     assert (waiting.health.status, codes(waiting)) == (HealthStatus.UNHEALTHY, [HealthCode.NO_WORKER])
@@ -102,7 +102,7 @@ def test_a_pool_that_is_full_or_growing_is_not_exhausted(pool: ConnectionPool) -
 def test_the_worst_reason_stands_first_and_decides() -> None:
     found = a_deployment(
         workers=(a_worker(is_alive=False),),
-        slots=Slots(0, 1),
+        slots=Slots(1, 1),
         total_waiting=2,
         total_oldest_wait_seconds=61.0,
         process=ProcessState((POOL,), Broadcaster(is_connected=False)),

@@ -3,10 +3,13 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
+from prometheus_client.registry import Collector
+from structlog.testing import capture_logs
 
 from app.process import OwnProcess
 from app.prometheus import server
@@ -97,3 +100,23 @@ async def test_no_more_than_so_many_are_let_in_and_their_places_come_free(
     assert refused == [b"", b"", b""]
     assert told.startswith(b"HTTP/1.0 200")
     assert b"regatta_events_recorded_total 0.0" in told
+
+
+class _Faulty(Collector):
+    """Has something to tell until it is asked."""
+
+    def collect(self) -> Iterator[NoReturn]:
+        raise LookupError("a fault")
+
+
+async def test_a_fault_of_ours_is_no_client_that_left_and_is_logged() -> None:
+    found, metrics = free_port(), WorkerMetrics(new_registry(), is_by_tenant=False)
+    with capture_logs() as lines:
+        async with exposed(metrics, Settings(), found, _Idle()):
+            metrics.registry._collector_to_names[_Faulty()] = []  # noqa: SLF001 - what it names is asked at `register`
+            said = await asyncio.to_thread(scraped, found)
+
+    assert said == b""
+    assert [(line["event"], repr(line["exc_info"])) for line in lines] == [
+        ("metrics_not_told", "LookupError('a fault')")
+    ]

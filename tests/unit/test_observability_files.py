@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from app.prometheus.api import ApiMetrics
 from app.prometheus.process import LoopLag, ProcessGauges, new_registry
 from app.prometheus.worker import WorkerMetrics
-from app.settings import Settings
+from app.settings import LEAVING_SECONDS, Settings
 from domain.model.resources import UNWATCHED
 from persistence.deployment_reader import Deployment
 
@@ -89,6 +89,14 @@ def test_every_rule_says_what_is_wrong_and_what_to_do() -> None:
         assert rule["expr"].count("(") == rule["expr"].count(")")
 
 
+def test_no_figure_of_the_dashboard_is_divided_by_nothing() -> None:
+    panels = [panel for panel in dashboard()["panels"] if panel["type"] == "stat"]
+    divided = [target["expr"] for panel in panels for target in panel["targets"] if " / " in target["expr"]]
+
+    assert divided
+    assert all(re.search(r" / \(.+ > 0\)$", expression) for expression in divided)
+
+
 def test_the_dashboard_takes_its_data_source_from_a_variable_and_has_no_two_panels_in_one_place() -> None:
     panels = dashboard()["panels"]
 
@@ -122,6 +130,17 @@ def test_prometheus_scrapes_what_the_compose_file_starts() -> None:
     assert worker["dns_sd_configs"][0]["names"] == ["worker"]
     assert worker["dns_sd_configs"][0]["port"] == int(told["REGATTA_WORKER_METRICS_PORT"])
     assert (told["REGATTA_HOST"], told["REGATTA_ALLOWED_HOSTS"]) == ("0.0.0.0", "*")
+
+
+def test_whoever_stops_a_worker_gives_it_longer_than_it_may_take() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]["worker"]
+    objects = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")))
+    [grace] = [each["data"]["REGATTA_SHUTDOWN_GRACE_SECONDS"] for each in objects if each["kind"] == "ConfigMap"]
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
+
+    assert float(compose["stop_grace_period"].removesuffix("s")) > Settings().shutdown_grace_seconds + LEAVING_SECONDS
+    assert len(pods) == 2
+    assert min(pod["terminationGracePeriodSeconds"] for pod in pods) > float(grace) + LEAVING_SECONDS
 
 
 @pytest.mark.parametrize(("metrics", "port", "own"), [(True, 9464, 9466), (True, None, None), (False, 9464, None)])
