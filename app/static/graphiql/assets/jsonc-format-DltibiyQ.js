@@ -1,0 +1,1 @@
+import{a as e,i as t}from"./index-Bz2fG9sv.js";var n={tabSize:2,insertSpaces:!0,insertFinalNewline:!1},r={jsonc:{astFormat:`jsonc-text`,parse:r=>({text:t(r,e(r,void 0,n)).trim()}),locStart:()=>0,locEnd:({text:e})=>e.length}},i={"jsonc-text":{print:e=>e.node.text}};export{r as parsers,i as printers};
