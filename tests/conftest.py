@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from app.migrations import migrate
@@ -14,6 +15,10 @@ from tests.support.graphql import Graph
 from tests.support.postgres import DatabaseServer, database_server  # noqa: F401 - a fixture
 
 _numbers = itertools.count()
+
+# How long an example takes says how busy the machine is, not whether the rule holds.
+hypothesis.settings.register_profile("regatta", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("regatta")
 
 # Nothing that whoever runs the tests traces elsewhere is to get spans of ours.
 for _name in [name for name in os.environ if name.startswith("OTEL_")]:

@@ -266,7 +266,7 @@ async def test_what_somebody_holds_is_passed_over_and_not_waited_for(line: Line,
 
     with psycopg.connect(database_url) as cancelling:
         cancelling.execute("SELECT FROM admission WHERE execution_id = %s FOR UPDATE", [first])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await line.admit() == [second]
     assert await line.admit() == [first]
 
@@ -450,7 +450,7 @@ async def test_one_that_somebody_holds_keeps_no_other_from_going_on(
 
     with psycopg.connect(database_url) as stalled:
         stalled.execute("SELECT FROM execution_sequence WHERE execution_id = %s FOR UPDATE", [execution.id])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             first = await admissions.release("lost")
     second = await admissions.release("lost")
 

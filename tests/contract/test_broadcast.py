@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import psycopg
@@ -31,8 +32,26 @@ def url(server: EmbeddedPostgres) -> str:
     return server.start()
 
 
-def hints_on(url: str) -> BroadcastHints:
-    return BroadcastHints(url, ping_seconds=0.05, silence_seconds=0.5)
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a moment neither loses hints nor begins without a connection."""
+    monkeypatch.setattr(broadcast, "_SEND_SECONDS", SOON)
+    monkeypatch.setattr(broadcast, "_CONNECT_SECONDS", SOON)
+
+
+def hints_on(url: str, silence_seconds: float = SOON) -> BroadcastHints:
+    """Patient: new connections, of which everybody is woken, are made where a test breaks the old ones."""
+    return BroadcastHints(url, ping_seconds=0.05, silence_seconds=silence_seconds)
+
+
+@asynccontextmanager
+async def two_on(url: str, silence_seconds: float = SOON) -> AsyncIterator[tuple[BroadcastHints, BroadcastHints]]:
+    here, there = hints_on(url, silence_seconds), hints_on(url, silence_seconds)
+    await here.start()
+    await there.start()
+    yield here, there
+    await here.stop()
+    await there.stop()
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -52,12 +71,9 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Hints, Hin
 
 @pytest.fixture
 async def pair(url: str) -> AsyncIterator[tuple[BroadcastHints, BroadcastHints]]:
-    here, there = hints_on(url), hints_on(url)
-    await here.start()
-    await there.start()
-    yield here, there
-    await here.stop()
-    await there.stop()
+    """A pair that notices soon when a listener is cut off, which is silent then."""
+    async with two_on(url, silence_seconds=2.0) as both:
+        yield both
 
 
 def kill_connections(url: str, query: str) -> int:
@@ -194,8 +210,12 @@ async def test_messages_stay_below_the_limit_of_notify(url: str) -> None:
     assert 7_000 < max(sizes) <= 7_900
 
 
-async def test_nonsense_on_the_channel_is_survived(pair: tuple[BroadcastHints, BroadcastHints], url: str) -> None:
-    here, there = pair
+async def test_nonsense_on_the_channel_is_survived(url: str) -> None:
+    async with two_on(url) as (here, there):
+        await _survive_nonsense(here, there, url)
+
+
+async def _survive_nonsense(here: Hints, there: Hints, url: str) -> None:
     with there.listen("execution:1") as listener, there.listen("other") as other:
         with psycopg.connect(url, autocommit=True) as stranger:
             for payload in ("", "{", "null", "[]", '{"from": 1}', '{"from": "x", "topics": 5}', '{"topics": [[]]}'):
@@ -252,9 +272,9 @@ async def test_it_starts_without_a_server_and_connects_later(server: EmbeddedPos
     await hints.publish(["execution:1"])
     assert not hints.connected
 
-    await asyncio.to_thread(server.start)
+    with hints.listen("execution:1") as listener:  # before: it may be connected as soon as the server answers
+        await asyncio.to_thread(server.start)
 
-    with hints.listen("execution:1") as listener:
         assert await listener.wait(SOON)
     await starting
     await _until_heard(hints, hints)
@@ -305,6 +325,6 @@ async def test_the_lag_is_that_of_a_message_to_ourselves_and_unknown_when_it_sta
 
     assert before is None
     assert flowing is not None
-    assert 0 < flowing < 1
+    assert 0 < flowing < SOON
     assert is_late  # it is told before the connection is given up
     assert hints.lag_seconds is None

@@ -34,8 +34,9 @@ from tests.support.model_server import (
 from tests.support.routes import a_model, a_route
 from tests.support.worlds import SqlWorld
 
-RULES = GatewayRules(attempts=2, first_pause=0.001, longest_pause=0.002, patience=1.0, brief=0.05, cool=0.2)
-REQUEST = ModelRequest("", [{"role": "user", "content": "Hi"}], None, {"max_tokens": 100}, 0.5)
+RULES = GatewayRules(attempts=2, first_pause=0.001, longest_pause=0.002, patience=1.0, brief=0.05, cool=60.0)
+REQUEST = ModelRequest("", [{"role": "user", "content": "Hi"}], None, {"max_tokens": 100}, 30.0)
+HASTY = replace(REQUEST, timeout_seconds=1.5)  # long enough to reach the server
 FIRST, SECOND, THIRD = (
     a_model("openai/gpt-4o-mini"),
     a_model("openai/gpt-4.1-mini", prompt_price=Decimal("0.4"), completion_price=Decimal("1.6")),
@@ -60,7 +61,7 @@ class Stage:
         return await self.gateway.call(self.work, request, self.sink)
 
     async def ledger(self) -> Sequence[LedgerEntry]:
-        await self.recorder.flush(5)
+        await self.recorder.flush(30)
         names = ", ".join(names_of(LedgerEntry))
         rows = await self.database.pool.fetch(f"SELECT {names} FROM ledger_entry ORDER BY id")  # noqa: S608 - our columns
         return [builder_of(LedgerEntry)(row) for row in rows]
@@ -86,8 +87,8 @@ async def stage(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
         client = LiteLLMClient()
-        # The first call of a process imports for longer than the time limit below.
-        await client.complete(replace(REQUEST, model=FIRST.name, timeout_seconds=30.0), lambda _: None)
+        # The first call of a process imports for longer than any time limit below.
+        await client.complete(replace(REQUEST, model=FIRST.name, timeout_seconds=60.0), lambda _: None)
         server.clear()
         gateway = RoutedGateway(client, SqlCallBudgets(database.pool), RULES)
         yield Stage(server, database, gateway, recorder, recorder.sink(claimed.ownership), work)
@@ -124,12 +125,13 @@ async def test_each_fault_ends_as_documented_with_a_row_for_each_request(
     stage: Stage, faults: list[Answer], outcomes: list[str], code: FailureCode | None
 ) -> None:
     stage.server.script(*faults, GOOD)
+    request = HASTY if any(isinstance(fault, Silence) for fault in faults) else REQUEST
 
     if code is None:
-        assert (await stage.call()).text == "Good."
+        assert (await stage.call(request=request)).text == "Good."
     else:
         with pytest.raises(RunFailed) as caught:
-            await stage.call()
+            await stage.call(request=request)
         assert caught.value.code is code
 
     entries = await stage.ledger()
@@ -213,13 +215,13 @@ async def _worst_case(stage: Stage) -> Decimal:
 async def test_a_cancelled_call_closes_its_socket_and_is_booked(stage: Stage) -> None:
     stage.server.script(Silence(after_chunks=1))
     call = asyncio.create_task(stage.call())
-    await stage.server.wait_for_requests(1)
+    await stage.server.wait_for_requests(1, timeout=20.0)
 
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
 
-    await stage.server.wait_for_disconnects(1)
+    await stage.server.wait_for_disconnects(1, timeout=20.0)
     [entry] = await stage.ledger()
     assert entry.outcome.value == "CANCELLED"
     assert [reserved for _, reserved in await stage.accounts()] == [Decimal(0)] * 5

@@ -27,10 +27,11 @@ from domain.model.tool import Tool, ToolKind
 from domain.ports import Change, Reader, UnitOfWork, UnitsOfWork
 from domain.services.editing import ROLES, Editing
 from domain.services.executions import KickoffRequest, KickoffTeam
-from persistence.engine import Database, asyncpg_url
+from persistence.engine import Database
 from persistence.reader import SqlReader
 from persistence.run_store import SqlRunStore
 from persistence.unit_of_work import SqlUnitsOfWork
+from persistence.urls import asyncpg_url
 from tests.support.fakes import FakeHints
 from tests.support.worlds import SqlWorld
 

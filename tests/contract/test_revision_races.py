@@ -13,6 +13,7 @@ from domain.services.editing import PROJECTS, ROLES, TEAMS, TOOLS, Editing, Link
 from domain.services.executions import current_revision
 from persistence.engine import Database
 from persistence.unit_of_work import SqlUnitsOfWork
+from tests.support.worlds import waiting
 
 
 async def a_team(units: SqlUnitsOfWork) -> tuple[Team, Role, Tool]:
@@ -39,9 +40,9 @@ async def test_a_role_that_takes_up_a_tool_during_its_edit_runs_the_edited_tool(
         linking = asyncio.create_task(
             Editing(units, ROLES).update(DEFAULT_TENANT, role.id, role.version, {}, Links(tool_ids=[tool.id]))
         )
-        await asyncio.wait({linking}, timeout=0.3)
+        await waiting(database)
         kickoff = asyncio.create_task(configuration_at_a_kickoff(units, team))
-        await asyncio.wait({kickoff}, timeout=0.3)
+        await waiting(database, 2)
         await TOOLS.settle(editing, edited, Links())
         await editing.commit()
     await linking
@@ -57,9 +58,9 @@ async def test_a_kickoff_that_waits_for_an_edit_sees_it(database: Database) -> N
     async with units(DEFAULT_TENANT) as editing, units(DEFAULT_TENANT) as kickoff:
         await editing.teams.update(replace(await editing.teams.get(team.id), process=Process.HIERARCHICAL))
         before = await kickoff.teams.get(team.id)
-        waiting = asyncio.create_task(current_revision(kickoff, before))
-        await asyncio.wait({waiting}, timeout=0.5)
+        revising = asyncio.create_task(current_revision(kickoff, before))
+        await waiting(database)
         await editing.commit()
-        _, snapshot = await waiting
+        _, snapshot = await revising
 
     assert (before.process, snapshot.team.process) == (Process.SEQUENTIAL, Process.HIERARCHICAL)

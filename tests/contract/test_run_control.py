@@ -56,7 +56,7 @@ class AtOnce:
         self.most = max(self.most, self.now)
         if self.now >= self.expected:
             self.met.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await self.met.wait()
         self.now -= 1
         return f"{work.task.name} done"
@@ -144,7 +144,7 @@ async def test_a_finished_task_is_stored_while_others_go_on(world: World, a_work
     slow = Until()
     running = a_worker(slow=slow).begin(execution)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await statuses(world, execution) != ["COMPLETED", "RUNNING"]:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.01)
 
@@ -420,13 +420,13 @@ async def test_in_parallel_others_go_on_while_a_human_is_asked_and_the_answer_is
     slow, after = Until(), Until()
     worker = a_worker(slow=slow, after=after)
     running = worker.begin(execution)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not await world.approvals(execution.id):  # noqa: ASYNC110 - same
             await asyncio.sleep(0.01)
     await decide(world, execution, ApprovalStatus.APPROVED)
 
     worker.run.decided(execution.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await after.begun.wait()
 
     slow.let.set()
@@ -443,7 +443,7 @@ async def test_an_answer_that_comes_while_the_run_goes_to_wait_is_not_missed(wor
     execution = await planned(world, Process.PARALLEL, "early", "late", edit=both_need_approval)
     late = Until()
     running = a_worker(late=late).begin(execution)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not await world.approvals(execution.id):  # noqa: ASYNC110 - same
             await asyncio.sleep(0.01)
     await decide(world, execution, ApprovalStatus.APPROVED)  # and nobody tells the run

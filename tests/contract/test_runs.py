@@ -352,7 +352,7 @@ async def test_a_run_that_lost_its_execution_stops_and_writes_nothing(
 
     stalled.recorder.sink(stalled.runner.works[0].ownership).emit(a_call(stalled.runner.works[0]))
     await running
-    await stalled.recorder.flush(5)
+    await stalled.recorder.flush(30)
 
     assert blocked.was_cancelled
     assert await kinds(world, execution) == before
@@ -376,9 +376,9 @@ async def test_a_second_claim_in_the_same_process_stops_the_first_run(
     await blocked.begun.wait()
 
     await worker(execution)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await first
-    await worker.recorder.flush(5)
+    await worker.recorder.flush(30)
 
     assert blocked.was_cancelled
     assert worker.run.active == 0
@@ -402,7 +402,7 @@ async def test_tokens_and_cost_of_a_task_include_what_a_lost_worker_paid(
     lost = a_worker("lost", only=pays_and_hangs)
     running = lost.begin(execution)
     await begun.wait()
-    await lost.recorder.flush(5)
+    await lost.recorder.flush(30)
 
     await a_worker("survivor", only=calling)(execution)
 
@@ -471,7 +471,7 @@ async def test_a_run_whose_bookings_are_lost_fails_with_its_tasks_as_they_ended(
     async def unbookable(work: TaskWork, sink: RunSink) -> str:
         world.store.failures = [ValueError("as a group"), ValueError("alone"), ValueError("cleaned")]
         sink.book(a_ledger_entry(work), a_call(work))
-        await recorder.flush(5)
+        await recorder.flush(30)
         return "done"
 
     runner = ScriptedRunner(only=unbookable)

@@ -54,23 +54,30 @@ class World:
         self.team = Team(DEFAULT_TENANT, self.project.id, "Team", when_busy=WhenBusy.PARALLEL)
 
     async def schedule(self, *, due_seconds_ago: float | None = None, **values: Any) -> Schedule:
-        given: dict[str, Any] = {"name": f"Schedule {utc_now()}", "cron": "* * * * *", **values}
+        """Daily, unless its timetable is given; due since the last minute that had begun so many seconds ago.
+
+        A minute that begins during the test is no other moment of it.
+        """
+        moment = utc_now() - timedelta(seconds=due_seconds_ago or 0)
+        given: dict[str, Any] = {"name": f"Schedule {utc_now()}", "cron": f"{moment:%M %H} * * *", **values}
         made = await self.editing.create(Schedule(DEFAULT_TENANT, self.team.id, **given))
         if due_seconds_ago is not None:
-            await self.make_due(made.id, due_seconds_ago)
+            await self.make_due(made.id)
         return made
 
-    async def make_due(self, identifier: ScheduleId, seconds_ago: float = 0.0) -> None:
-        """Its next fire was the last minute that had begun so many seconds ago."""
+    async def hourly(self, **values: Any) -> Schedule:
+        """One whose hours begin half an hour from now: none begins during the test."""
+        return await self.schedule(cron=f"{utc_now() + timedelta(minutes=30):%M} * * * *", **values)
+
+    async def make_due(self, identifier: ScheduleId) -> None:
+        """Its next fire is the moment of its day that is over."""
         await self.pool.execute(
-            "UPDATE schedule SET next_fire_at = date_trunc('minute', now() - make_interval(secs => $2)) WHERE id = $1",
-            identifier,
-            seconds_ago,
+            "UPDATE schedule SET next_fire_at = next_fire_at - interval '24 hours' WHERE id = $1", identifier
         )
 
     async def forget_fires(self) -> None:
-        """As if the fires so far had been of an earlier hour."""
-        await self.pool.execute("UPDATE schedule_fire SET scheduled_for = scheduled_for - interval '1 day'")
+        """As if the fires so far had been of an earlier day."""
+        await self.pool.execute("UPDATE schedule_fire SET scheduled_for = scheduled_for - interval '24 hours'")
 
     async def fires(self) -> list[tuple[str, str]]:
         rows = await self.pool.fetch("SELECT kind, outcome FROM schedule_fire ORDER BY fired_at, scheduled_for")
@@ -110,7 +117,8 @@ async def test_a_schedule_that_is_due_starts_an_execution_and_is_set_on(world: W
     assert await world.fires() == [("DUE", "STARTED")]
     row = await world.pool.fetchrow(
         "SELECT execution.id = fire.execution_id AS is_its, execution.priority, "
-        " schedule.last_fire_id = fire.id AS is_last, schedule.next_fire_at > now() AS is_set_on,"
+        " schedule.last_fire_id = fire.id AS is_last,"
+        " schedule.next_fire_at = fire.scheduled_for + interval '24 hours' AS is_set_on,"
         " schedule.version, admission.worker_id"
         " FROM schedule_fire AS fire, execution, schedule, admission"
     )
@@ -127,7 +135,7 @@ async def test_a_schedule_that_is_due_starts_an_execution_and_is_set_on(world: W
 
 
 async def test_nothing_is_done_before_its_time(world: World) -> None:
-    await world.schedule()
+    await world.hourly()
 
     assert await world.duty.fire() == 0
     assert await world.fires() == []
@@ -150,13 +158,13 @@ async def test_one_connection_carries_out_as_many_fires_as_there_are(world: Worl
     """The server plans a statement anew at first; from its sixth use on a connection it may keep a general plan."""
     for _ in range(15):
         await world.schedule(due_seconds_ago=0)
-    made = await world.schedule(cron="0 * * * *")
+    made = await world.hourly()
 
     one = await Database.connect(database_url, name="test", pool_size=1)
     units = SqlUnitsOfWork(one.engine)
     duty, scheduling = FireSchedules(units, world.due, world.hints), Schedules(units, world.hints)
     assert await duty.fire() == 15
-    until = utc_now().replace(minute=0, second=0, microsecond=0)
+    until = utc_now()
     for hours in range(15):
         moment = until - timedelta(hours=hours + 1)
         made_up = await scheduling.backfill(DEFAULT_TENANT, made.id, moment, moment + timedelta(hours=1))
@@ -262,7 +270,7 @@ async def test_a_schedule_whose_clock_nobody_knows_here_is_put_off_and_keeps_nob
     moment = await world.next_fire_at(lost.id)
     await world.pool.execute("UPDATE schedule SET time_zone = 'Mars/Base'")
     await world.schedule(due_seconds_ago=0)
-    made_up = await world.schedule(cron="0 * * * *")
+    made_up = await world.hourly()
     assert await _backfilled(world, made_up, 1) == 1
 
     assert await world.duty.fire() == 2
@@ -287,7 +295,7 @@ async def test_a_schedule_whose_executions_somebody_holds_keeps_nobody_waiting_a
     held = await world.schedule(due_seconds_ago=120, overlap=ScheduleOverlap.REPLACE)
     await world.duty.fire()
     await world.forget_fires()
-    await world.make_due(held.id, 120)
+    await world.make_due(held.id)
     await world.schedule(due_seconds_ago=0)
 
     with psycopg.connect(database_url) as somebody:
@@ -301,14 +309,17 @@ async def test_a_schedule_whose_executions_somebody_holds_keeps_nobody_waiting_a
 
 
 async def test_fires_that_nobody_carried_out_are_one(world: World) -> None:
-    await world.schedule(due_seconds_ago=600)
+    schedule = await world.schedule(cron="* * * * *")
+    first = utc_now().replace(second=0, microsecond=0) - timedelta(minutes=10)
+    await world.pool.execute("UPDATE schedule SET next_fire_at = $1", first)
 
     await world.duty.fire()
 
-    rows = await world.pool.fetch("SELECT scheduled_for, missed_since, outcome FROM schedule_fire")
-    assert [(row["outcome"], row["scheduled_for"] - row["missed_since"]) for row in rows] == [
-        ("STARTED", timedelta(minutes=10))
-    ]
+    [row] = await world.pool.fetch("SELECT scheduled_for, missed_since, outcome FROM schedule_fire")
+    assert (row["outcome"], row["missed_since"]) == ("STARTED", first)
+    # The last minute that had begun: the one before that in which it fires next.
+    assert await world.next_fire_at(schedule.id) == row["scheduled_for"] + timedelta(minutes=1)
+    assert row["scheduled_for"] >= first + timedelta(minutes=10)
 
 
 async def test_a_fire_that_is_too_late_is_missed(world: World) -> None:
@@ -368,7 +379,10 @@ async def test_what_a_fire_does_while_an_earlier_execution_is_not_over(
     assert alone[1:] == {"QUEUED": [True], "PARALLEL": [False]}.get(overlap.value.replace("QUEUE", "QUEUED"), [])
 
 
-async def test_a_fire_that_replaces_locks_the_team_before_its_executions(world: World) -> None:
+async def test_a_fire_that_replaces_locks_the_team_before_its_executions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "LOCK_SECONDS", 60.0)  # however long it takes us to look
     schedule = await world.schedule(due_seconds_ago=0, overlap=ScheduleOverlap.REPLACE)
     await world.duty.fire()
     await world.forget_fires()
@@ -449,13 +463,13 @@ async def test_a_schedule_does_not_pile_up_executions_without_end(world: World) 
 
 
 async def _backfilled(world: World, schedule: Schedule, hours: int) -> int:
-    until = utc_now().replace(minute=0, second=0, microsecond=0)
+    until = utc_now()
     made = await world.scheduling.backfill(DEFAULT_TENANT, schedule.id, until - timedelta(hours=hours), until)
     return made.count
 
 
 async def test_a_back_fill_runs_one_after_the_other_the_oldest_first(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *")
+    schedule = await world.hourly()
     assert await _backfilled(world, schedule, 3) == 3
 
     rounds = []
@@ -471,7 +485,7 @@ async def test_a_back_fill_runs_one_after_the_other_the_oldest_first(world: Worl
 
 
 async def test_the_same_range_again_makes_nothing_twice(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *")
+    schedule = await world.hourly()
     await _backfilled(world, schedule, 2)
     await world.duty.fire()
 
@@ -481,7 +495,7 @@ async def test_the_same_range_again_makes_nothing_twice(world: World) -> None:
 
 
 async def test_a_back_fill_makes_up_what_was_refused_or_missed(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *")
+    schedule = await world.hourly()
     await _backfilled(world, schedule, 1)
     await world.pool.execute("UPDATE role SET is_active = false")
     await world.duty.fire()
@@ -496,7 +510,7 @@ async def test_a_back_fill_makes_up_what_was_refused_or_missed(world: World) -> 
 
 
 async def test_of_many_workers_at_once_one_makes_a_fire_up(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *")
+    schedule = await world.hourly()
     await _backfilled(world, schedule, 5)
     workers = [FireSchedules(world.units, world.due, world.hints) for _ in range(4)]
 
@@ -507,7 +521,7 @@ async def test_of_many_workers_at_once_one_makes_a_fire_up(world: World) -> None
 
 
 async def test_a_back_fill_of_a_schedule_that_overlaps_runs_ten_at_once(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *", overlap=ScheduleOverlap.PARALLEL)
+    schedule = await world.hourly(overlap=ScheduleOverlap.PARALLEL)
     await _backfilled(world, schedule, 12)
 
     rounds = [await world.duty.fire() for _ in range(12)]
@@ -516,7 +530,7 @@ async def test_a_back_fill_of_a_schedule_that_overlaps_runs_ten_at_once(world: W
 
 
 async def test_a_paused_schedule_makes_nothing_up_before_it_is_resumed(world: World) -> None:
-    schedule = await world.schedule(cron="0 * * * *")
+    schedule = await world.hourly()
     await _backfilled(world, schedule, 1)
     await world.scheduling.pause(DEFAULT_TENANT, schedule.id)
     assert await world.duty.fire() == 0

@@ -63,10 +63,17 @@ async def test_a_name_is_taken_again_when_its_connection_is_lost(database: Datab
 async def test_who_loses_his_name_to_another_is_told(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = asyncio.Event()
-    monkeypatch.setattr(workers, "NAME_LOOK_SECONDS", 2.0)
+    told, taken = asyncio.Event(), asyncio.Event()
+    until_lost = workers._NameLock._until_lost  # noqa: SLF001 - who looks first would take it again
+
+    async def looking_later(lock: workers._NameLock) -> None:
+        await taken.wait()
+        await until_lost(lock)
+
+    monkeypatch.setattr(workers._NameLock, "_until_lost", looking_later)  # noqa: SLF001 - same
     async with held_name(database.pool, ["one"], told.set):
         monkeypatch.setattr(workers, "NAME_PATIENCE_SECONDS", 20.0)
         await _cut(database_url)
         async with held_name(database.pool, ["one"]), asyncio.timeout(20):
+            taken.set()
             await told.wait()

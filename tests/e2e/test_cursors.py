@@ -5,7 +5,9 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,7 +16,7 @@ from websockets.typing import Subprotocol
 from tests.e2e.conftest import Fleet
 from tests.support.cluster import Api, Cluster, uuid_of
 from tests.support.model_server import Text
-from tests.support.processes import wait_until
+from tests.support.processes import SOON, wait_until
 
 EVENTS = """
 subscription($id: ID!, $after: String) {
@@ -24,7 +26,6 @@ subscription($id: ID!, $after: String) {
 STORED = "SELECT sequence, type FROM execution_event WHERE execution_id = %s ORDER BY sequence"
 TASKS = ("first", "second", "third", "fourth")
 CUTS = 20
-SOON = 60.0
 
 _TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -33,20 +34,26 @@ _TERMINATE = """
 
 
 async def test_a_subscriber_that_is_cut_again_and_again_sees_each_event_once(fleet: Fleet) -> None:
-    fleet.cluster.models.default = Text("A line of words that comes in pieces. " * 4, chunks=40, chunk_delay=0.05)
+    are_over = threading.Event()
+    pieces = Text("A line of words that comes in pieces. " * 4, chunks=40, chunk_delay=0.05)
+    fleet.cluster.models.default = pieces
+    fleet.cluster.models.when(lambda request: "Do fourth" in request.text, replace(pieces, until=are_over.is_set))
     execution_id = await asyncio.to_thread(lambda: fleet.here.kickoff(fleet.here.team(*TASKS)))
     seen: list[tuple[int, str]] = []
     chance = random.Random()  # noqa: S311 - when to cut
 
     cursor: str | None = None
-    for number in range(CUTS):
-        api = (fleet.here, fleet.there)[number % 2]
+    number, deadline = 0, time.monotonic() + SOON
+    while number < CUTS or not seen:
+        assert time.monotonic() < deadline
+        api, number = (fleet.here, fleet.there)[number % 2], number + 1
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(chance.uniform(0.05, 0.5)), _subscribed(api, execution_id, cursor) as batches:
                 async for batch in batches:
                     seen += _of(batch)
                     cursor = batch["cursor"]
     cut_at = len(seen)
+    are_over.set()
     async with asyncio.timeout(SOON), _subscribed(fleet.there, execution_id, cursor) as batches:
         async for batch in batches:
             seen += _of(batch)

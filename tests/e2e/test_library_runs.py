@@ -14,7 +14,7 @@ from tests.support.model_server import Answer, Request, Text
 from tests.support.processes import wait_until
 
 ENDS = {"COMPLETED", "FAILED", "CANCELLED"}
-LONGEST_SECONDS = 90.0
+LONGEST_SECONDS = 300.0
 STATUSES = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on Execution { id status failure { code message } } } }"
 TASKS = "SELECT name, status, role_title, output FROM task_execution WHERE execution_id = %s ORDER BY position"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.model_server import ModelServer, Silence, Text, Usage
 from tests.support.postgres import disposable_data_dir
-from tests.support.processes import Served, served, wait_until
+from tests.support.processes import SOON, Served, served, wait_until
 
 MODEL = "openai/gpt-4o-mini"  # 0.15 and 0.60 dollars per million tokens
 TEAM = "{ tenant { projects { nodes { teams { nodes { id } } } } } }"
@@ -67,7 +67,7 @@ def test_the_call_of_a_killed_worker_is_booked_as_lost_and_made_again(data_dir: 
     with served(data_dir, model=MODEL) as server:
         server.wait_for_worker()
         execution_id = _kicked_off(server)
-        models.block_for_requests(1, timeout=30)
+        models.block_for_requests(1, timeout=SOON)
         time.sleep(0.2)  # the reservation is committed before the request; the first words need not be
 
         server.worker().kill()

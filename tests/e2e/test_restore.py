@@ -19,7 +19,8 @@ from app.settings import Settings
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
 from domain.model.identity import ExecutionId
 from domain.ports import RunSink, TaskWork
-from persistence.engine import Database, asyncpg_arguments
+from persistence.engine import Database
+from persistence.urls import asyncpg_arguments
 from tests.contract.test_worker import a_worker, ended, waiting
 from tests.support.cluster import Api, a_cluster, uuid_of
 from tests.support.fakes import ScriptedRunner
@@ -94,7 +95,7 @@ def test_a_dump_from_the_middle_of_a_run_is_restored_on_a_new_server_and_the_run
                 "RUNNING",
                 [("first", "COMPLETED"), ("sums", "RUNNING"), ("third", "PENDING")],
             )
-            after.workers(1, "new")
+            after.workers(1, "new", worker_silent_seconds="6")  # the old one is only in the dump
 
             assert api.wait_for(execution_id, "COMPLETED", "FAILED") == "COMPLETED"
 
@@ -132,7 +133,7 @@ def _question(request: Request) -> tuple[str, int]:
 def _begun(api: Api, models: ModelServer) -> str:
     """The id of an execution that is in the third call, of its second task."""
     execution_id = api.kickoff(api.team("first", "sums", "third", tool=True))
-    models.block_for_requests(3, timeout=60)
+    models.block_for_requests(3, timeout=SOON)
     return execution_id
 
 

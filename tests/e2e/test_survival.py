@@ -6,10 +6,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 
+import psutil
 import pytest
 
 from app.embedded import EmbeddedPostgres
@@ -17,7 +19,7 @@ from app.migrations import migrate
 from tests.support.cluster import Api, Cluster, Workers, a_cluster
 from tests.support.model_server import ModelServer, Text
 from tests.support.postgres import disposable_data_dir
-from tests.support.processes import wait_until
+from tests.support.processes import SOON, wait_until
 
 TASKS = ("first", "second", "third", "fourth")
 CALLS = """
@@ -65,7 +67,7 @@ class Size:
     patience: float
 
 
-SMALL = Size(12, 2, 2, 0.5, 3, 0, (1,), 2, 90)
+SMALL = Size(12, 2, 2, 0.5, 3, 0, (1,), 2, 300)
 FULL = Size(60, 3, 2, 3.0, 12, 10, (3, 8), 6, 400)
 
 
@@ -92,7 +94,9 @@ class Storm:
 
     def _kill_worker(self) -> None:
         began, before = time.monotonic(), len(self.workers.ready())
-        self.chance.choice(self.workers.each()).kill()
+        wait_until(self.workers.each)  # they may all be between two lives
+        with suppress(psutil.NoSuchProcess):
+            self.chance.choice(self.workers.each()).kill()
         wait_until(lambda: len(self.workers.ready()) > before)
         time.sleep(1 + self.chance.random())
         time.sleep(max(0.0, began + self.size.seconds - time.monotonic()))
@@ -132,7 +136,7 @@ def test_nothing_is_lost_or_paid_twice_when_everything_is_killed(
         _tell(cluster, models, under_way, time.monotonic() - began)
         _check(cluster, models, size)
         workers.process.terminate()
-        assert workers.process.wait(30) == 0
+        assert workers.process.wait(SOON) == 0
         assert "worker_failed" not in workers.said().partition("worker_stopping")[2]
 
 
@@ -183,8 +187,10 @@ def _kicking_off(storm: Storm, team_id: str) -> Iterator[None]:
     made: set[str] = set()
 
     def kick_off(run: str) -> bool:
-        made.add(storm.api.kickoff(team_id, run, idempotencyKey=run))
-        return True
+        with suppress(AssertionError, HTTPException):  # without its database, or cut off, the API answers as it can
+            made.add(storm.api.kickoff(team_id, run, idempotencyKey=run))
+            return True
+        return False
 
     def kick_off_all() -> None:
         for number in range(storm.size.executions):

@@ -41,7 +41,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", SECRET)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20let-me-in")
         server.default = Text(TELLING, usage=Usage(1000, 100))
         yield server
@@ -80,6 +80,7 @@ def test_one_trace_leads_from_a_request_to_each_model_call_once_there_is_a_colle
 
         with Collector.in_thread(port) as collector:
             ended = _run(server, traceparent=f"00-{TRACE}-{PARENT}-01")
+            wait_until(lambda: len(collector.of(TRACE)) == 11)  # two processes send them, each when it likes
             server.press_ctrl_c()
             spans, every, headers = list(collector.of(TRACE)), list(collector.spans), collector.headers
 
@@ -100,6 +101,7 @@ def test_one_trace_leads_from_a_request_to_each_model_call_once_there_is_a_colle
     entries = ended["ledger"]["nodes"]
     assert counted == [(entry["promptTokens"], entry["completionTokens"]) for entry in entries] == [(1000, 100)] * 3
     assert len([span for span in spans if span.name == "task"]) == len(ended["taskExecutions"]) == 3
+    assert len(spans) == 11
     assert not [span for span in every if span.is_error]
     assert models.received == 6
     assert {span.scope for span in every} == {"regatta"}  # nobody else sends anything

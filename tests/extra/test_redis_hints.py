@@ -12,10 +12,11 @@ import pytest
 
 from app.broadcast import BroadcastHints
 from domain.ports import Hints
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.extra
 
-SOON = 20.0  # seconds after which something did not happen
+SOON = 60.0  # seconds after which something did not happen
 
 
 class RedisServer:
@@ -24,8 +25,7 @@ class RedisServer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._program = shutil.which("redis-server") or pytest.fail("redis-server is not installed")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def pair(server: RedisServer) -> AsyncIterator[tuple[BroadcastHints, BroadcastHints]]:
-    here, there = (BroadcastHints(server.url, ping_seconds=0.05, silence_seconds=0.5) for _ in range(2))
+    here, there = (BroadcastHints(server.url, ping_seconds=0.05, silence_seconds=5.0) for _ in range(2))
     await here.start()
     await there.start()
     yield here, there

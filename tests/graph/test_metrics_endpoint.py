@@ -12,12 +12,20 @@ from app.main import create_app
 from app.prometheus import deployment
 from app.settings import Settings
 from domain.model.resources import WorkerLoad
+from persistence import deployment_reader
 from persistence.admissions import SqlAdmissions
 from persistence.deployment_reader import SqlDeployment
 from tests.support.graphql import Graph
-from tests.support.live import Socket, served
+from tests.support.live import SOON, Socket, served
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second is much for a database, and little for a machine that has many things to do."""
+    monkeypatch.setattr(deployment, "DEADLINE_SECONDS", 30.0)
+    monkeypatch.setattr(deployment_reader, "STATEMENT_MS", 30_000)
 
 
 async def scraped(graph: Graph) -> Samples:
@@ -166,9 +174,10 @@ async def test_open_subscriptions_are_counted_while_they_are_open(settings: Sett
             await anext(results)
             while_open = await scraped(graph)
         after = await scraped(graph)
-        while of(after, "subscriptions_open") != 0:
-            await asyncio.sleep(0.01)
-            after = await scraped(graph)
+        async with asyncio.timeout(SOON):
+            while of(after, "subscriptions_open") != 0:
+                await asyncio.sleep(0.01)
+                after = await scraped(graph)
 
     assert (of(while_open, "subscriptions_open"), of(while_open, "websockets_open")) == (1, 1)
     assert of(after, "graphql_operations_total", type="subscription", outcome="ok") == 1

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from playwright.async_api import ConsoleMessage, Page, Request, WebSocket, async_playwright
+from playwright.async_api import ConsoleMessage, Page, Request, WebSocket, async_playwright, expect
 
 # The background services of Chromium look up its maker's hosts; nothing but the page under test may use the network.
 QUIET = [
@@ -21,6 +21,8 @@ QUIET = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+
+expect.set_options(timeout=60_000)  # five seconds, the default, are few where much else is going on
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ async def a_worker(
     providers: Sequence[str] = (),
     models: Sequence[str] = (),
     *,
-    silent_seconds: float = 0.0,
+    silent_seconds: float = -3600.0,
     is_local_silent: bool = False,
 ) -> None:
-    """A worker that was heard of so long ago, and says that it can reach these."""
+    """A worker that says that it can reach these; by default it is heard of all through the test."""
     await graph.container.database.pool.execute(
         "INSERT INTO worker (id, heartbeat_at, providers, models, free_providers, is_local_silent)"
         " VALUES (gen_random_uuid()::text, now() - make_interval(secs => $1), $2, $3, '{}', $4)",

@@ -60,10 +60,10 @@ class Workers(Started):
 
     def each(self) -> list[psutil.Process]:
         """Those that are alive, in the order of their birth."""
+        children: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.process.pid).children()
-            return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-        return []
+        return [child for child in children if _is_alive(child)]
 
     def named(self, name: str) -> psutil.Process:
         """The process of a worker that was ready."""
@@ -78,6 +78,12 @@ class Workers(Started):
         for line in self.said().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 yield json.loads(line)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @dataclass(slots=True)
@@ -217,7 +223,7 @@ class Cluster:
             "log_format": "json",
             "worker_max_cpu_percent": "100",
             "worker_max_memory_percent": "100",
-            "worker_silent_seconds": "6",
+            "worker_silent_seconds": "60",  # who is only slow is not dead; who is killed is replaced at once
             **self.settings,
             **settings,
         }

@@ -38,7 +38,7 @@ from persistence.run_store import SqlRunStore
 from resolvers.node_ids import node_id, parse_node_id
 from tests.support.graphql import Graph
 
-SOON = 20.0
+SOON = 60.0
 """Seconds after which something did not happen."""
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
@@ -71,7 +71,7 @@ async def served(app: Starlette) -> AsyncIterator[Graph]:
             async with asyncio.timeout(SOON):
                 await server.is_up.wait()
             port = listener.getsockname()[1]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=SOON) as http:
                 yield Graph(http, app.state.container)
         finally:
             server.should_exit = True

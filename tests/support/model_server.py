@@ -68,9 +68,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delayed:
-    """What every answer has: seconds to wait before its first byte, on top of the server's own latency."""
+    """What every answer has: seconds to wait before its first byte, on top of the server's own latency.
+
+    And `until`: what has to be true by then; it is asked again and again, so a test says by an event when to answer.
+    """
 
     latency: float = 0.0
+    until: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,19 +262,19 @@ class ModelServer:
         self.disconnects.clear()
         self.received = self.disconnected = self.most_in_flight = self._tool_calls = 0
 
-    async def wait_for_requests(self, count: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - callers read better
+    async def wait_for_requests(self, count: int, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - callers read better
         """Return when `count` requests have arrived in all; TimeoutError after `timeout` seconds."""
         await self._wait(lambda: self.received >= count, timeout, f"{count} requests")
 
-    async def wait_for_disconnects(self, count: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - same
+    async def wait_for_disconnects(self, count: int, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - same
         """Return when `count` clients left during their request; TimeoutError after `timeout` seconds."""
         await self._wait(lambda: self.disconnected >= count, timeout, f"{count} disconnects")
 
-    def block_for_requests(self, count: int, timeout: float = 5.0) -> None:
+    def block_for_requests(self, count: int, timeout: float = 30.0) -> None:
         """`wait_for_requests` for a thread without a loop."""
         self._block(lambda: self.received >= count, timeout, f"{count} requests")
 
-    def block_for_disconnects(self, count: int, timeout: float = 5.0) -> None:
+    def block_for_disconnects(self, count: int, timeout: float = 30.0) -> None:
         """`wait_for_disconnects` for a thread without a loop."""
         self._block(lambda: self.disconnected >= count, timeout, f"{count} disconnects")
 
@@ -345,6 +349,7 @@ class ModelServer:
             answer = Status(500, f"the script failed: {error!r}")
         plan = _plan(answer, request, self._next_call_id)
         plan.pauses[0] += self.latency + answer.latency
+        plan.until = answer.until
         return plan
 
     def _next_reply(self, request: Request) -> Reply:
@@ -466,13 +471,15 @@ class _Connection(asyncio.Protocol):
         self._request = request
         self._server.began(request)
         plan = self._server.plan_for(request)
-        if any(plan.pauses) or plan.then_silent is not None:
+        if any(plan.pauses) or plan.until is not None or plan.then_silent is not None:
             self._task = asyncio.ensure_future(self._play(plan))
         else:  # the cheap way: no task
             self._send(b"".join(plan.pieces))
             self._conclude(plan)
 
     async def _play(self, plan: _Plan) -> None:
+        while plan.until is not None and not plan.until():  # noqa: ASYNC110 - it may become true in another thread
+            await asyncio.sleep(0.01)
         for pause, piece in zip(plan.pauses, plan.pieces, strict=True):
             if pause:
                 await asyncio.sleep(pause)
@@ -500,12 +507,13 @@ class _Connection(asyncio.Protocol):
 
 @dataclass(slots=True)
 class _Plan:
-    """Bytes to send, the pause in seconds before each piece, and how it ends."""
+    """Bytes to send, the pause in seconds before each piece, what has to be true by then, and how it ends."""
 
     pieces: list[bytes]
     pauses: list[float]
     hangs_up: bool = False
     then_silent: Callable[[], Awaitable[None]] | None = None
+    until: Callable[[], bool] | None = None
 
 
 def _plan(  # noqa: PLR0911 - a table: one line per kind of answer

@@ -18,11 +18,11 @@ from typing import IO, Any, Final
 import psutil
 
 REPOSITORY: Final = Path(__file__).parents[2]
-SOON: Final = 60.0
-"""Seconds after which something did not happen; a worker alone needs ten to import CrewAI."""
+SOON: Final = 120.0
+"""Seconds after which something did not happen; a worker alone needs ten to import CrewAI, a busy machine more."""
 
 END: Final = 5.0
-"""Seconds within which Ctrl-C has ended everything: the promise to whoever presses it."""
+"""Seconds within which Ctrl-C has ended everything: the promise to whoever presses it, on a machine of his own."""
 
 
 @dataclass(slots=True)
@@ -68,12 +68,17 @@ class Served:
     def press_ctrl_c(self) -> int:
         """What a terminal does, to the whole group; the exit status."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(END)
+        return self.process.wait(END * _crowd())
 
     def said(self) -> str:
         """All lines so far, of the server and its workers."""
         self.log.seek(0)
         return self.log.read().decode()
+
+
+def _crowd() -> float:
+    """How much more this machine has to do than it can do at once, at least 1: by so much everything takes longer."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 # Not through a proxy of the environment.
@@ -133,10 +138,10 @@ def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
 
 
 def wait_until(condition: Any, seconds: float = SOON) -> None:
-    """Wait until it is true; an OSError counts as not yet."""
+    """Wait until it is true; nobody who answers, or a process that went while it was looked at, counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, psutil.Error):
             if condition():
                 return
         time.sleep(0.05)
@@ -144,9 +149,16 @@ def wait_until(condition: Any, seconds: float = SOON) -> None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+    """A port for a server that is still to be started; nobody who asks for any port is given it meanwhile."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port: int = kept.getsockname()[1]
+    if sys.platform == "linux":  # there a server may listen beside it; elsewhere the port is only likely to be free
+        kept.detach()  # open until this process ends: the port is served, left and served again
+    else:
+        kept.close()
+    return port
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The run store in memory and the real one, each with the eyes and hands of the rest of the system on its data."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -214,6 +215,17 @@ class SqlWorld:
     async def ledger(self, execution_id: ExecutionId) -> Sequence[LedgerEntry]:
         found = await self.reader.children(LedgerEntry, DEFAULT_TENANT, "execution_id", [execution_id], ["id"])
         return found.get(execution_id, [])
+
+
+async def waiting(database: Database, least: int = 1) -> None:
+    """Returns when so many connections wait for a lock."""
+    waiters = (
+        "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    async with asyncio.timeout(20):
+        while await database.pool.fetchval(waiters) < least:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
 
 
 _LIMIT = {

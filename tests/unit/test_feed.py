@@ -14,7 +14,7 @@ from domain.ports import execution_topic
 from domain.services.feed import PAGE, RING, Batch, ExecutionFeeds
 from tests.support.fakes import FakeHints, InMemoryRunStore, a_team_with_tasks, unavailable
 
-NEVER = 60.0
+NEVER, SOON = 60.0, 20.0
 
 
 class Scene:
@@ -158,7 +158,7 @@ async def test_what_is_committed_between_the_last_read_and_the_wait_is_not_misse
 
     await scene.happens()  # nobody waits at this moment, the listener remembers
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         assert numbers([await anext(stream)]) == [2]
 
 
@@ -218,7 +218,7 @@ async def test_what_cannot_be_read_ends_the_subscriptions_of_all_who_wait_for_it
 
     scene.store.failures = [KeyError("AnEventOfANewerVersion")]
     await scene.happens()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         results = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert [type(result) for result in results] == [KeyError] * 3

@@ -22,6 +22,9 @@ from tests.support.model_server import (
     Usage,
 )
 
+SOON = 60.0
+"""Seconds after which something did not happen."""
+
 USAGE_WANTED: dict[str, Any] = {"stream_options": {"include_usage": True}}
 
 
@@ -33,7 +36,7 @@ async def server() -> AsyncIterator[ModelServer]:
 
 @pytest.fixture
 async def client(server: ModelServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as running:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=SOON) as running:
         yield running
 
 
@@ -202,11 +205,17 @@ async def test_silence_with_seconds_ends_by_a_hang_up(server: ModelServer, clien
 
 
 async def test_requests_in_flight_are_counted(server: ModelServer, client: httpx.AsyncClient) -> None:
-    server.default = Text("late", latency=0.05)
+    server.script(*(Silence() for _ in range(4)))
+    silent = [asyncio.ensure_future(ask(client)) for _ in range(4)]
+    await server.wait_for_requests(4)
 
-    await asyncio.gather(*(ask(client) for _ in range(5)))
+    await ask(client)
+    met = server.in_flight
+    for call in silent:
+        call.cancel()
+    await server.wait_for_disconnects(4)
 
-    assert (server.received, server.most_in_flight, server.in_flight) == (5, 5, 0)
+    assert (server.received, server.most_in_flight, met, server.in_flight) == (5, 5, 4, 0)
 
 
 async def test_waiting_in_vain_says_what_was_seen(server: ModelServer) -> None:
@@ -235,7 +244,7 @@ async def test_a_failing_predicate_shows_in_the_answer(server: ModelServer, clie
 def test_it_serves_from_a_thread_and_the_caller_blocks() -> None:
     with ModelServer.in_thread(default=Text("threaded"), latency=0.001) as server:
         url = f"{server.url.removesuffix('/v1')}/chat/completions"  # works without /v1 too
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=SOON) as client:
             answer = client.post(url, json=a_question()).json()
         server.block_for_requests(1)
 
@@ -255,8 +264,8 @@ async def test_it_runs_standalone_and_prints_its_url() -> None:
     )
     try:
         assert process.stdout is not None
-        url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        url = (await asyncio.wait_for(process.stdout.readline(), SOON)).decode().strip()
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=SOON) as client:
             assert await content_of(client) == "alone"
     finally:
         process.kill()

@@ -14,6 +14,9 @@ from domain.services.recorder import EventRecorder
 from tests.support.fakes import FakeHints, InMemoryRunStore, a_ledger_entry, a_team_with_tasks, unavailable
 from tests.support.routes import a_route
 
+SOON = 30.0
+"""Seconds after which something did not happen."""
+
 
 @pytest.fixture
 def store() -> InMemoryRunStore:
@@ -30,7 +33,7 @@ async def recorder(store: InMemoryRunStore, hints: FakeHints) -> AsyncIterator[E
     recorder = EventRecorder(store, hints)
     recorder.start()
     yield recorder
-    await recorder.stop(1)
+    await recorder.stop(SOON)
 
 
 async def a_claim(store: InMemoryRunStore) -> Claimed:
@@ -186,7 +189,7 @@ async def a_booking_that_is_lost(claimed: Claimed, store: InMemoryRunStore, reco
     work = TaskWork(claimed.ownership, claimed.execution.team_id, task, role, [], "", a_route("test/m"), 5, 10.0)
     store.failures = [ValueError("secret text")] * 3
     recorder.sink(claimed.ownership).book(a_ledger_entry(work), a_tool_call(claimed.ownership, "paid"))
-    await recorder.flush(1)
+    await recorder.flush(SOON)
 
 
 async def test_a_run_whose_bookings_cannot_be_stored_does_not_complete(
@@ -249,7 +252,7 @@ async def test_flushing_commits_what_was_reported(store: InMemoryRunStore, recor
     store.failures = [unavailable()]
 
     recorder.sink(claimed.ownership).emit(a_tool_call(claimed.ownership, "a"))
-    await recorder.flush(5)
+    await recorder.flush(SOON)
 
     assert told(store.kept(claimed.execution.id).events) == ["ExecutionStarted", "a"]
 
@@ -316,7 +319,7 @@ async def test_stopping_commits_what_is_left(store: InMemoryRunStore, hints: Fak
     recorder.start()
 
     recorder.sink(claimed.ownership).emit(a_tool_call(claimed.ownership, "a"))
-    await recorder.stop(1)
+    await recorder.stop(SOON)
 
     assert told(store.kept(claimed.execution.id).events) == ["ExecutionStarted", "a"]
 
@@ -328,7 +331,7 @@ async def test_a_report_after_the_end_of_the_loop_is_no_error(store: InMemoryRun
     async def started() -> EventRecorder:
         recorder = EventRecorder(store, hints)
         recorder.start()
-        await recorder.stop(1)
+        await recorder.stop(SOON)
         return recorder
 
     recorder = await asyncio.to_thread(loop.run_until_complete, started())

@@ -28,6 +28,9 @@ from tests.support.collector import Collector
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
+SOON = 30.0
+"""Seconds after which something did not happen."""
+
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 
 
@@ -243,7 +246,8 @@ class _Gone(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def test_spans_that_nobody_has_room_for_are_counted_and_told_of_once() -> None:
+async def test_spans_that_nobody_has_room_for_are_counted_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "CLOSING_SECONDS", SOON)
     slow = _Gone()
     told = otlp.Told(slow)
     tracer = Otlp(otlp.Batches(told, most=10, delay_millis=1, most_at_once=5))
@@ -285,7 +289,10 @@ async def test_variables_that_make_no_sense_keep_nothing_from_starting(
     assert "secret" not in str(lines)
 
 
-async def test_the_endpoint_of_the_settings_is_a_base_and_spans_say_who_sends_them() -> None:
+async def test_the_endpoint_of_the_settings_is_a_base_and_spans_say_who_sends_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(otlp, "CLOSING_SECONDS", SOON)
     with Collector.in_thread() as collector:
         tracer = start_tracing(Settings(otlp_endpoint=f"{collector.url}/"), "api")
         with tracer.tracing.span("work"):

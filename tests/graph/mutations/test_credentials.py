@@ -450,9 +450,12 @@ async def test_an_error_still_says_what_is_wrong_and_where(graph: Graph) -> None
 def logging_as_it_was() -> Iterator[None]:
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers, root.level
+    dbos = logging.getLogger("dbos")
+    its_handlers, its_filters, propagates = dbos.handlers, list(dbos.filters), dbos.propagate
     levels = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict}
     yield
     root.handlers, root.level = handlers, level
+    dbos.handlers, dbos.filters, dbos.propagate = its_handlers, its_filters, propagates
     for name, its in levels.items():
         logging.getLogger(name).setLevel(its)
     structlog.configure(**before)

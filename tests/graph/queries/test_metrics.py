@@ -9,6 +9,7 @@ import pytest
 
 from domain.errors import FailureCode
 from domain.model.execution import ExecutionStatus, TaskExecutionStatus
+from resolvers import metrics_inputs
 from resolvers.node_ids import node_id, parse_node_id
 from schema.breadth_first import BreadthFirst, NotSimple
 from tests.support.graphql import Graph, counted_statements
@@ -166,9 +167,10 @@ async def test_what_is_under_way_is_told_of_a_tenant_project_or_team(graph: Grap
     assert now["all"] == {"active": 0, "queued": 2, "paused": 0}
 
 
-async def test_without_a_period_it_is_the_last_thirty_days(graph: Graph) -> None:
+async def test_without_a_period_it_is_the_last_thirty_days(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_inputs, "utc_now", lambda: SECOND)
     ids = await a_team(graph)
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = SECOND.replace(hour=0)
     await ran(graph, ids, today - timedelta(days=29))
     await ran(graph, ids, today - timedelta(days=29, microseconds=1))
 

@@ -147,7 +147,7 @@ async def test_the_process_that_answers_shows_its_connections_and_its_hints(grap
     assert (changes["name"], changes["most"], changes["waiting"]) == ("changes", 5, 0)
     assert 0 <= reads["idle"] <= reads["size"] <= 5
     assert found["broadcaster"]["isConnected"] is True
-    assert 0 <= found["broadcaster"]["lagSeconds"] < 1
+    assert 0 <= found["broadcaster"]["lagSeconds"] < 60
 
 
 @pytest.mark.parametrize("name", ["reads", "changes"])

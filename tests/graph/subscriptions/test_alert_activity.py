@@ -66,7 +66,10 @@ async def test_what_fires_is_told_at_once_and_then_what_changes(live: Graph) -> 
             "UPDATE execution SET finished_at = finished_at - interval '1 hour' WHERE id = $1", failed
         )
         await evaluate(live, "20 seconds")
-        assert sorted(_told(await anext(results))) == [("First", "RESOLVED"), ("Second", "RESOLVED")]
+        told = _told(await anext(results))
+        while len(told) < 2:  # each rule is judged, and told of, for itself
+            told += _told(await anext(results))
+        assert sorted(told) == [("First", "RESOLVED"), ("Second", "RESOLVED")]
 
 
 async def test_the_alerts_can_be_narrowed(live: Graph) -> None:

@@ -2,7 +2,8 @@ import asyncio
 import atexit
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ _STORAGE = tempfile.mkdtemp(prefix="regatta-crew-")
 atexit.register(shutil.rmtree, _STORAGE, ignore_errors=True)
 environment.prepare(Path(_STORAGE))
 
+from domain.crew import runner as runner_module  # noqa: E402 - same
 from domain.crew.models import LiteLLMClient  # noqa: E402 - crewai and litellm come after `prepare`
 from domain.crew.runner import CrewTaskRunner  # noqa: E402 - same
 from domain.crew.tools import ToolSettings  # noqa: E402 - same
@@ -110,9 +112,34 @@ def work_for(
         "context": "",
         "route": a_route(a_model(model), is_pinned=True),
         "max_iterations": 5,
-        "timeout_seconds": 20,
+        "timeout_seconds": 120,
     }
     return TaskWork(ownership, team, task, who, tools, **{**defaults, **more})
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def answering(handle: Handler) -> AsyncIterator[str]:
+    """The address of a server on loopback; it is left when all its connections are closed, lest a later test pays."""
+    busy: set[asyncio.Task[Any]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):  # a client that has enough
+            try:
+                await handle(reader, writer)
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        busy.add(asyncio.ensure_future(answer(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*busy)
 
 
 @pytest.fixture
@@ -155,13 +182,18 @@ def files_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tool_settings(files_dir: Path) -> ToolSettings:
-    return ToolSettings(allowed_private_hosts=LOOPBACK, files_dir=files_dir, timeout_seconds=5)
+    return ToolSettings(allowed_private_hosts=LOOPBACK, files_dir=files_dir, timeout_seconds=30)
 
 
 @pytest.fixture
 async def stage(
-    server: ModelServer, client: LiteLLMClient, journal: Journal, tool_settings: ToolSettings
+    server: ModelServer,
+    client: LiteLLMClient,
+    journal: Journal,
+    tool_settings: ToolSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stage]:
+    monkeypatch.setattr(runner_module, "CLOSING_SECONDS", 30.0)  # whatever is booked then, tests look at
     gateway = RoutedGateway(client, EndlessBudgets(), GatewayRules(attempts=1))
     loop = asyncio.get_running_loop()
     runner = CrewTaskRunner(gateway, loop, threads=4, tools=tool_settings)
@@ -177,7 +209,7 @@ def settings_of(stage: Stage) -> Iterator[Callable[..., None]]:
         stage.runner = CrewTaskRunner(
             stage.gateway,
             asyncio.get_running_loop(),
-            tools=replace(ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5), **changes),
+            tools=replace(ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=30), **changes),
         )
 
     yield change

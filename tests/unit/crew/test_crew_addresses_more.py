@@ -204,7 +204,7 @@ def test_a_redirect_to_another_name_at_the_address_opens_a_connection_of_its_own
 ) -> None:
     port, seen = echo
     names["one.example.com"] = names["two.example.com"] = ["127.0.0.1"]
-    settings = ToolSettings(allowed_private_hosts=frozenset({"127.0.0.1"}), timeout_seconds=5)
+    settings = ToolSettings(allowed_private_hosts=frozenset({"127.0.0.1"}), timeout_seconds=30)
 
     HttpGet(settings)(f"http://one.example.com:{port}/to/http://two.example.com:{port}/")
 
@@ -228,7 +228,7 @@ def test_every_redirect_is_checked(
     port, seen = echo
     names["inside.example.com"] = ["127.0.0.1"]
     names["2130706433"] = ["127.0.0.1"]
-    settings = ToolSettings(allowed_private_hosts=frozenset({f"127.0.0.1:{port}"}), timeout_seconds=5)
+    settings = ToolSettings(allowed_private_hosts=frozenset({f"127.0.0.1:{port}"}), timeout_seconds=30)
 
     with pytest.raises(ToolFault, match="is not on the public internet"):
         HttpGet(settings)(f"http://127.0.0.1:{port}/to/{target(port)}")
@@ -238,7 +238,7 @@ def test_every_redirect_is_checked(
 
 def test_a_redirect_to_another_scheme_is_not_followed(echo: tuple[int, list[tuple[str, int]]]) -> None:
     port, _ = echo
-    settings = ToolSettings(allowed_private_hosts=frozenset({"127.0.0.1"}), timeout_seconds=5)
+    settings = ToolSettings(allowed_private_hosts=frozenset({"127.0.0.1"}), timeout_seconds=30)
 
     with pytest.raises(ToolFault):
         HttpGet(settings)(f"http://127.0.0.1:{port}/to/file:///etc/passwd")

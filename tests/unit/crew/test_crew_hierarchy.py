@@ -423,14 +423,17 @@ async def test_a_replay_tells_of_nothing_again(stage: Stage, a_work: Works, over
     assert {event.type for event in stage.journal.events} == {"CallReplayed"}
 
 
-async def test_work_that_a_pause_came_before_is_told_when_it_begins(stage: Stage, a_work: Works) -> None:
+async def test_work_that_a_pause_came_before_is_told_when_it_begins(
+    stage: Stage, a_work: Works, pass_time: Callable[[float], None]
+) -> None:
     head = a_role("Head")
     work = led(a_work(), head, a_role("Scout", head))
-    stage.server.script(replace(delegated("Scout"), latency=0.2), Text("43."), Text("Forty-three."))
+    stage.server.script(replace(delegated("Scout"), latency=60), Text("43."), Text("Forty-three."))
     run = asyncio.create_task(stage.run(work))
     await stage.server.wait_for_requests(1)
 
     work.signals.is_pausing = True
+    pass_time(60)
     with pytest.raises(Paused):
         await run
     before = told(stage)

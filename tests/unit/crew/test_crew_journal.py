@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from domain.crew.session import TaskSession, WorkStopped
 from domain.crew.tools import calculator
 from domain.crew.tools.asking import MAX_QUESTION
-from domain.errors import AnswerAwaited, FailureCode, NotRecorded, OwnershipLost, Paused, RunFailed
+from domain.errors import AnswerAwaited, FailureCode, NotRecorded, OwnershipLost, Paused, RegattaError, RunFailed
 from domain.events import CallReplayed, ModelCalled, ToolCalled, ToolReturned
 from domain.model.identity import ToolId, new_id
 from domain.model.journal import CallKind, JournalEntry
@@ -201,13 +202,13 @@ async def test_what_it_answered_when_nobody_waited_any_more_is_kept(
 
     def slow(expression: str) -> str:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return f"{expression} it is"
 
     monkeypatch.setattr(calculator, "calculate", slow)
     stage.server.script(SUM)
     run = asyncio.create_task(stage.run(a_work(tools=[once(a_tool)])))
-    await asyncio.to_thread(began.wait, 10)
+    await asyncio.to_thread(began.wait, 60)
 
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -225,15 +226,21 @@ async def test_calls_that_have_not_begun_are_not_made_once_another_ends_the_work
     stage: Stage, a_work: Works, a_tool: Tools, sums: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_ended, kept = asyncio.Event(), stage.journal.keep
+    loop, end = asyncio.get_running_loop(), TaskSession.stopped
+
+    def stopped(self: TaskSession, reason: RegattaError) -> WorkStopped:
+        ending = end(self, reason)
+        loop.call_soon_threadsafe(has_ended.set)
+        return ending
 
     async def keep(entry: JournalEntry) -> None:
         if entry.ordinal == 1:
-            asyncio.get_running_loop().call_later(0.5, has_ended.set)
             raise NotRecorded("full")
         await has_ended.wait()
         await kept(entry)
 
     monkeypatch.setattr(stage.journal, "keep", keep)
+    monkeypatch.setattr(TaskSession, "stopped", stopped)
     wishes = (ToolCall("my_tool", {"expression": f"{number}+1"}, id=f"c{number}") for number in range(20))
     stage.server.script(ToolCalls(tuple(wishes)))
 
@@ -523,7 +530,7 @@ async def test_a_role_that_may_not_ask_has_no_tool_for_it(stage: Stage, a_work: 
 
 
 async def test_tasks_of_one_execution_run_side_by_side(stage: Stage, a_work: Works, a_tool: Tools) -> None:
-    met = threading.Barrier(4, timeout=10)
+    met = threading.Barrier(4, timeout=60)
 
     def together(expression: str) -> str:
         met.wait()

@@ -2,7 +2,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import litellm
 import pytest
 from litellm.utils import get_optional_params
 
-from domain.crew.answers import MAX_ANSWER_CHARACTERS, MAX_PIECE_CHARACTERS
+from domain.crew.answers import MAX_ANSWER_CHARACTERS, MAX_PIECE_CHARACTERS, Collected
 from domain.crew.models import LiteLLMClient
 from domain.crew.prices import find_prices
 from domain.crew.simulated import register_simulated
@@ -34,6 +34,7 @@ from tests.support.model_server import (
     Usage,
 )
 from tests.support.routes import a_deployment
+from tests.unit.crew.conftest import answering
 
 CALCULATOR = {
     "type": "function",
@@ -47,7 +48,7 @@ def a_request(**changes: Any) -> ModelRequest:
         "messages": [{"role": "user", "content": "Hello"}],
         "tools": None,
         "parameters": {},
-        "timeout_seconds": 5.0,
+        "timeout_seconds": 60.0,
     }
     return ModelRequest(**{**defaults, **changes})
 
@@ -63,16 +64,38 @@ def nothing(_: str) -> None:
 
 @pytest.fixture
 async def impatient(client: LiteLLMClient) -> AsyncIterator[LiteLLMClient]:
-    """A client that waits for a third of a second only where a model pauses."""
+    """A client that waits for half a minute only where a model pauses."""
     del client  # its environment is the same
-    running = LiteLLMClient(AddressGuard({"127.0.0.1"}), idle_seconds=0.3)
+    running = LiteLLMClient(AddressGuard({"127.0.0.1"}), idle_seconds=30)
     yield running
     await running.close()
 
 
-async def the_failure(client: LiteLLMClient, request: ModelRequest) -> RunFailed:
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Collected]:
+    """The answers that are put together, once for each piece that was taken."""
+    found: list[Collected] = []
+
+    class Noted(Collected):
+        def take(self, chunk: Any) -> None:
+            super().take(chunk)
+            found.append(self)
+
+    monkeypatch.setattr("domain.crew.models.Collected", Noted)
+    return found
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110 - what changes it has no event
+            await asyncio.sleep(0.001)
+
+
+async def the_failure(
+    client: LiteLLMClient, request: ModelRequest, on_text: Callable[[str], None] = nothing
+) -> RunFailed:
     with pytest.raises(RunFailed) as caught:
-        await client.complete(request, nothing)
+        await client.complete(request, on_text)
     return caught.value
 
 
@@ -510,14 +533,19 @@ async def test_a_model_that_knows_fewer_parameters_is_held_to_the_schema_all_the
 @pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 @pytest.mark.parametrize("after_chunks", [0, 2])
 async def test_a_silent_model_times_out_and_is_left(
-    server: ModelServer, client: LiteLLMClient, after_chunks: int, *, is_own: bool
+    server: ModelServer, client: LiteLLMClient, pass_time: Callable[[float], None], after_chunks: int, *, is_own: bool
 ) -> None:
     server.script(Silence(after_chunks=after_chunks))
+    request, pieces = a_request(timeout_seconds=30, deployment=at(server) if is_own else None), list[str]()
+    failing = asyncio.create_task(the_failure(client, request, pieces.append))
+    await server.wait_for_requests(1)
+    await until(lambda: len(pieces) == after_chunks)
 
-    failure = await the_failure(client, a_request(timeout_seconds=0.2, deployment=at(server) if is_own else None))
+    pass_time(30)
+    failure = await failing
 
     assert (failure.code, failure.retryable) == (UNAVAILABLE, True)
-    assert failure.message == "The model 'openai/gpt-4o-mini' did not answer within 0.2 seconds."
+    assert failure.message == "The model 'openai/gpt-4o-mini' did not answer within 30 seconds."
     assert failure.is_timeout
     assert failure.spent
     assert (failure.spent.prompt_tokens, failure.spent.token_source) == (9, TokenSource.ESTIMATE)
@@ -527,14 +555,18 @@ async def test_a_silent_model_times_out_and_is_left(
 
 @pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 async def test_a_model_that_stops_in_the_middle_is_left_long_before_the_call_is_over(
-    server: ModelServer, impatient: LiteLLMClient, *, is_own: bool
+    server: ModelServer, impatient: LiteLLMClient, pass_time: Callable[[float], None], *, is_own: bool
 ) -> None:
     server.script(Silence(after_chunks=2))
+    request, pieces = a_request(timeout_seconds=600, deployment=at(server) if is_own else None), list[str]()
+    failing = asyncio.create_task(the_failure(impatient, request, pieces.append))
+    await until(lambda: len(pieces) == 2)
 
-    failure = await the_failure(impatient, a_request(timeout_seconds=5, deployment=at(server) if is_own else None))
+    pass_time(30)
+    failure = await failing
 
     assert (failure.code, failure.retryable, failure.is_timeout) == (UNAVAILABLE, True, True)
-    assert failure.message == "The model 'openai/gpt-4o-mini' stopped in the middle of its answer, for 0.3 seconds."
+    assert failure.message == "The model 'openai/gpt-4o-mini' stopped in the middle of its answer, for 30 seconds."
     assert failure.spent
     assert (failure.spent.prompt_tokens, failure.spent.completion_tokens) == (9, 10)
     await server.wait_for_disconnects(1)
@@ -542,11 +574,18 @@ async def test_a_model_that_stops_in_the_middle_is_left_long_before_the_call_is_
 
 @pytest.mark.parametrize("is_own", [False, True], ids=["litellm", "own server"])
 async def test_a_model_that_thinks_before_its_first_word_or_writes_slowly_is_not_idle(
-    server: ModelServer, impatient: LiteLLMClient, *, is_own: bool
+    server: ModelServer, impatient: LiteLLMClient, pass_time: Callable[[float], None], *, is_own: bool
 ) -> None:
-    server.script(Text("One two three four", latency=0.6, chunks=6, chunk_delay=0.1))
+    server.script(Text("One two three four", latency=40, chunks=6, chunk_delay=20))
+    request, pieces = a_request(timeout_seconds=600, deployment=at(server) if is_own else None), list[str]()
+    call = asyncio.create_task(impatient.complete(request, pieces.append))
+    await server.wait_for_requests(1)
 
-    answer = await impatient.complete(a_request(deployment=at(server) if is_own else None), nothing)
+    pass_time(40)
+    for written in range(1, 6):
+        await until(lambda written=written: len(pieces) >= written)  # type: ignore[misc]  # its default is an int
+        pass_time(20)
+    answer = await call
 
     assert answer.text == "One two three four"
 
@@ -590,6 +629,7 @@ COUNTED = an_event(usage={"prompt_tokens": 1000, "completion_tokens": 1, "total_
 async def test_a_cancelled_call_tells_what_it_cost(
     client: LiteLLMClient,
     monkeypatch: pytest.MonkeyPatch,
+    taken: list[Collected],
     events: tuple[bytes, ...],
     prompt: int,
     completion: int,
@@ -605,15 +645,14 @@ async def test_a_cancelled_call_tells_what_it_cost(
         await writer.drain()
         sent.set()
         await reader.read()  # until the client leaves
-        writer.close()
 
-    async with await asyncio.start_server(stream, "127.0.0.1", 0) as listening:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    async with answering(stream) as address:
+        url = f"{address}/v1"
         monkeypatch.setenv("OPENAI_API_BASE", url)
         deployment = a_deployment(base_url=url) if is_own else None
         call = asyncio.create_task(spent_when_cancelled(client, a_request(deployment=deployment)))
         await sent.wait()
-        await asyncio.sleep(0.3)  # what was sent is read meanwhile
+        await until(lambda: THOUGHT not in events or any(answer.has_begun for answer in taken))
 
         call.cancel()
         spent = await call
@@ -622,21 +661,25 @@ async def test_a_cancelled_call_tells_what_it_cost(
     assert spent.token_source is TokenSource.ESTIMATE
 
 
-async def test_a_model_may_think_behind_an_empty_beginning(impatient: LiteLLMClient) -> None:
+async def test_a_model_may_think_behind_an_empty_beginning(
+    impatient: LiteLLMClient, taken: list[Collected], pass_time: Callable[[float], None]
+) -> None:
     beginning = an_event(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}])
     word = an_event(choices=[{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}])
 
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + beginning)
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(40)
         writer.write(word + b"data: [DONE]\n\n")
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(stream, "127.0.0.1", 0) as listening:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-        answer = await impatient.complete(a_request(deployment=a_deployment(base_url=url)), nothing)
+    async with answering(stream) as address:
+        request = a_request(timeout_seconds=600, deployment=a_deployment(base_url=f"{address}/v1"))
+        call = asyncio.create_task(impatient.complete(request, nothing))
+        await until(lambda: bool(taken))
+        pass_time(40)
+        answer = await call
 
     assert answer.text == "Hi"
 
@@ -914,10 +957,9 @@ async def test_an_unknown_model_of_a_local_server_is_asked_once(
         asked.append(head.split()[1].decode())
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + body)
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as running:
-        monkeypatch.setenv("OLLAMA_API_BASE", f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}")
+    async with answering(answer) as address:
+        monkeypatch.setenv("OLLAMA_API_BASE", address)
         parameters = {"max_tokens": 5, "temperature": 0.5}
         name = f"{provider}/nobody-s-{'with' if tools else 'without'}-tools:4b"
         given = await client.complete(a_request(model=name, tools=tools, parameters=parameters), nothing)

@@ -25,6 +25,7 @@ from domain.model.routing import Deployment
 from domain.ports import ModelRequest
 from tests.support.model_server import ModelServer, Silence, Status, Text
 from tests.support.routes import a_deployment
+from tests.unit.crew.conftest import answering
 
 REFUSED = FailureCode.MODEL_REFUSED
 OPERATOR = {
@@ -65,7 +66,7 @@ def a_request(deployment: Deployment | None, **changes: Any) -> ModelRequest:
         "messages": [{"role": "user", "content": "Hello"}],
         "tools": None,
         "parameters": {"max_tokens": 100},
-        "timeout_seconds": 5.0,
+        "timeout_seconds": 60.0,
         "deployment": deployment,
     }
     return ModelRequest(**{**defaults, **changes})
@@ -444,19 +445,13 @@ async def a_server_that_writes(parts: Iterable[bytes]) -> AsyncIterator[tuple[De
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        try:
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                written[0] += len(part)
-        except OSError:
-            pass
-        finally:
-            writer.close()
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            written[0] += len(part)
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as running:
-        port = running.sockets[0].getsockname()[1]
-        yield a_deployment(base_url=f"http://127.0.0.1:{port}/v1"), written
+    async with answering(answer) as address:
+        yield a_deployment(base_url=f"{address}/v1"), written
 
 
 @pytest.mark.parametrize(
@@ -474,7 +469,7 @@ async def a_server_that_writes(parts: Iterable[bytes]) -> AsyncIterator[tuple[De
 )
 async def test_a_stream_without_end_is_left_before_it_holds_the_loop(client: LiteLLMClient, parts: list[bytes]) -> None:
     async with a_server_that_writes(parts) as (deployment, written):
-        failure = await the_failure(client, a_request(deployment, timeout_seconds=60.0))
+        failure = await the_failure(client, a_request(deployment, timeout_seconds=120.0))
 
     assert (failure.code, failure.retryable) == (FailureCode.MODEL_ANSWER_INVALID, True)
     assert "cannot be read" in failure.message

@@ -4,7 +4,7 @@ import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from time import process_time
+from time import thread_time
 from typing import Any
 
 import litellm
@@ -133,13 +133,13 @@ def test_every_model_is_counted_at_once_and_nobody_is_asked(monkeypatch: pytest.
     messages = [{"role": "system", "content": TEXTS["prose"]}, {"role": "user", "content": TEXTS["japanese"]}]
     names = seeded()
 
-    began = process_time()
+    began = thread_time()
     counts = {
         (client.most_prompt_tokens(request), client.estimate(request, TEXTS["code"]).completion_tokens)
         for request in (ModelRequest(name, messages, None, {"max_tokens": 9}, 5.0) for name in names)
     }
 
-    assert process_time() - began < 1.0  # the limit is the promise; the work takes a tenth of it
+    assert thread_time() - began < 1.0  # the limit is the promise; the work takes a tenth of it
     assert len(names) > 100
     assert counts == {(most_request_tokens(messages), estimated_tokens(TEXTS["code"]))}
 

@@ -632,7 +632,7 @@ def test_a_private_host_is_open_on_the_ports_that_are_named(allowed: str, url: s
 
 
 HOW_TO_ALLOW = "the operator can allow it with REGATTA_ALLOWED_PRIVATE_HOSTS"
-OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5)
+OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=30)
 
 
 @pytest.mark.parametrize(

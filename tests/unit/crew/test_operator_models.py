@@ -3,8 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,7 @@ from domain.model.availability import FREE_PROVIDERS, OperatorModels
 from domain.model.model_names import PROVIDERS
 from persistence.engine import Database
 from persistence.workers import SqlWorkers
+from tests.unit.crew.conftest import answering
 
 VARIABLES = sorted({name for names in KEY_VARIABLES.values() for name in names})
 LISTED_WRONGLY = {"cohere_chat"}  # by LiteLLM: as if it needed no key
@@ -30,6 +31,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, who answers is not taken for silent."""
+    monkeypatch.setattr("domain.crew.operator_models.ANSWER_SECONDS", 60.0)
+
+
 class Ollama:
     """Answers every request with what it is told, and counts them."""
 
@@ -38,29 +45,18 @@ class Ollama:
         self.status = status
         self.hangs = hangs
         self.requests: list[str] = []
-        self._answering: set[asyncio.Task[Any]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._answering.add(task)
         self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
         if self.hangs:
             await reader.read()
         else:
             head = f"HTTP/1.1 {self.status} X\r\ncontent-length: {len(self.answer)}\r\nlocation: /elsewhere\r\n\r\n"
             writer.write(head.encode() + self.answer)
-        with suppress(ConnectionError):  # a client that has enough
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+        await writer.drain()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            await asyncio.gather(*self._answering)
+    def running(self) -> AbstractAsyncContextManager[str]:
+        return answering(self.serve)
 
 
 def tags(*names: str) -> bytes:
@@ -211,16 +207,22 @@ async def test_odd_names_of_an_ollama_are_left_out_and_the_list_is_bounded(monke
     assert found.models == {f"{prefix}/m:{n}" for prefix in ("ollama", "ollama_chat") for n in range(198)}
 
 
-async def test_an_ollama_that_is_away_or_hangs_is_silent_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.crew.operator_models.ANSWER_SECONDS", 0.05)
+async def test_an_ollama_that_is_away_or_hangs_is_silent_soon(
+    monkeypatch: pytest.MonkeyPatch, pass_time: Callable[[float], None]
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         for base in (f"http://127.0.0.1:{closed.getsockname()[1]}", "nonsense", "http://[nonsense", "ftp://x"):
             monkeypatch.setenv("OLLAMA_API_BASE", base)
             assert await operator_models() == OperatorModels(is_local_silent=True), base
-    async with Ollama(b"", hangs=True).running() as base:
+    hanging = Ollama(b"", hangs=True)
+    async with hanging.running() as base:
         monkeypatch.setenv("OLLAMA_API_BASE", base)
-        assert (await operator_models()).is_local_silent
+        asking = asyncio.create_task(operator_models())
+        while not hanging.requests:  # noqa: ASYNC110 - a list has no event
+            await asyncio.sleep(0.001)
+        pass_time(60)
+        assert (await asking).is_local_silent
 
 
 # ---------------------------------------------------------------- the probe and the heartbeat

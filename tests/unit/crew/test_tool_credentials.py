@@ -36,7 +36,7 @@ Works = Callable[..., TaskWork]
 Tools = Callable[..., Tool]
 TOKEN = "tok-4eC39HqLyjWDarjtT1zdp7dc"
 SECRET = f"Bearer {TOKEN}"
-OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=5)
+OPEN = ToolSettings(allowed_private_hosts=LOOPBACK, timeout_seconds=30)
 
 
 class Secrets:
