@@ -14,7 +14,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## Make .venv from the lock (every target below does this first; it does nothing when all is there)
@@ -36,11 +36,11 @@ migrate: setup ## Bring the database at REGATTA_DATABASE_URL (or the embedded on
 
 .PHONY: test
 test: setup ## Run all tests that need Python alone, on a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 -m "not extra and not survival" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not extra and not survival" $(ARGS)
 
 .PHONY: coverage
 coverage: setup ## Run the same with the coverage gate; half as long again
-	$(BIN)/python -m pytest -n 2 -m "not extra and not survival" --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not extra and not survival" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-extra
 test-extra: setup ## Run the tests that need Chromium, Node or Redis; missing programs are a failure

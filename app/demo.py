@@ -296,7 +296,7 @@ async def _spawned(settings: Settings, lifeline: int, log: IO[str]) -> asyncio.s
 def _complain_if_ended(process: asyncio.subprocess.Process, log: IO[str]) -> None:
     if process.returncode is not None:
         log.seek(0)
-        raise DemoFailed(f"the server did not start\n{log.read()}".strip())
+        raise DemoFailed(f"the server did not start\n{log.read().replace('regatta: ', '')}".strip())
 
 
 async def _ready(client: httpx.AsyncClient, address: str, check: Callable[[], None]) -> None:
