@@ -81,6 +81,8 @@ def _check_query(query: Mapping[str, str | Sequence[str]]) -> None:
     known = {"host", "port"} | TLS | SQLALCHEMY_ONLY
     if unknown := sorted(query.keys() - known):
         raise ValueError(f"should have no parameter {unknown[0]}; TLS is told by {', '.join(sorted(TLS))}")
+    if not str(query.get("port", 0)).isdecimal():
+        raise ValueError("should have as port a number")
     if query.get("sslmode", "prefer") not in TLS_MODES:
         raise ValueError(f"should have as sslmode one of {', '.join(TLS_MODES)}")
     for name in sorted(query.keys() & TLS_FILES):

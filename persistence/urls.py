@@ -36,10 +36,11 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     """The URL as arguments of asyncpg, which does not take a socket directory from a DSN without a host part."""
     parts = make_url(url)
     host = parts.query.get("host") or parts.host
+    port = parts.query.get("port") or parts.port
     return {
         **tls_arguments(url),
         "host": host if isinstance(host, str) or host is None else list(host),
-        "port": parts.port,
+        "port": int(port) if isinstance(port, str) else port,
         "user": parts.username,
         "password": parts.password,
         "database": parts.database,

@@ -191,6 +191,7 @@ def test_a_password_may_look_like_another_part_of_the_url() -> None:
     [
         ("channel_binding=require", "should have no parameter channel_binding; TLS is told by sslcert, sslcrl, sslkey"),
         ("ssl=require", "should have no parameter ssl; TLS is told by sslcert"),
+        ("host=/run/postgresql&port=x", "should have as port a number"),
         ("sslmode=yes", "should have as sslmode one of disable, allow, prefer, require, verify-ca, verify-full"),
         ("sslmode=verify-full&sslrootcert=/not/there", "should have as sslrootcert a file, and /not/there is none"),
     ],
@@ -216,6 +217,12 @@ def test_a_database_is_reached_over_tls_as_its_url_says(tmp_path: Path) -> None:
     )
     assert not asyncpg_url(url).query
     assert make_url(plain_url(url)) == make_url(url)
+
+
+def test_a_socket_s_port_is_one_of_the_url_s_parameters() -> None:
+    arguments = asyncpg_arguments("postgresql://me@/regatta?host=/run/postgresql&port=5433")
+
+    assert (arguments["host"], arguments["port"]) == ("/run/postgresql", 5433)
 
 
 def test_a_secret_is_not_shown() -> None:
