@@ -36,7 +36,6 @@ async def test_a_newcomer_sees_data_kicks_off_and_watches(tmp_path: Path) -> Non
             await page.wait_for_timeout(2_000)  # the editor's worker looks at the variables a moment after each change
             await expect(page.locator(COMPLAINTS)).to_have_count(0)
 
-            await page.wait_for_load_state("networkidle")  # what a reload cuts off would be a problem
             await open_page(page, server.address)  # a reload fills the newest execution in
             await page.get_by_role("tab", name="Watch").click()
             await press_play(page)

@@ -77,9 +77,13 @@ def _recorded(page: Page) -> Visit:
     def on_socket(socket: WebSocket) -> None:
         visit.addresses.append(socket.url)
 
+    def on_failure(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # that one was cut off by a reload
+            visit.problems.append(f"failed: {request.url} {request.failure}")
+
     page.on("console", on_console)
     page.on("pageerror", lambda error: visit.problems.append(f"uncaught: {error}"))
     page.on("request", on_request)
-    page.on("requestfailed", lambda request: visit.problems.append(f"failed: {request.url} {request.failure}"))
+    page.on("requestfailed", on_failure)
     page.on("websocket", on_socket)
     return visit
