@@ -1,6 +1,5 @@
 """The skill catalogue that ships with Regatta: skills.yaml, as values."""
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,11 +21,6 @@ def skills() -> tuple[Skill, ...]:
     return tuple(sorted(map(_frozen, checked), key=lambda skill: skill.name.casefold()))
 
 
-def find_skill(name: str) -> Skill | None:
-    """The skill of this name, however it is capitalised and spaced."""
-    return _by_name().get(" ".join(name.split()).casefold())
-
-
 def _frozen(skill: Skill) -> Skill:
     return Skill(
         skill.name,
@@ -37,8 +31,3 @@ def _frozen(skill: Skill) -> Skill:
         tuple(skill.keywords),
         tuple(skill.domains),
     )
-
-
-@cache
-def _by_name() -> Mapping[str, Skill]:
-    return {skill.name.casefold(): skill for skill in skills()}

@@ -42,8 +42,7 @@ from tests.support.histories import insert
 from tests.support.measured import Fact, check, facts_of, most
 
 BEGIN = floor(utc_now() - timedelta(days=40), Granularity.WEEK)
-"""Hours are kept for about three months only."""
-"""A Monday; a month ends within the two weeks that begin there."""
+"""A Monday; not longer ago than hours are kept."""
 
 MODELS = ("other/c", "test/a", "test/b")
 TOOLS = ("search", "sums")

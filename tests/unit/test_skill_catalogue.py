@@ -8,7 +8,7 @@ import pytest
 
 from domain.model.library import shipped_templates
 from domain.model.skill import Skill
-from domain.model.skills_catalogue import find_skill, skills
+from domain.model.skills_catalogue import skills
 from domain.model.template import TemplateKind
 
 EACH = pytest.mark.parametrize("skill", skills(), ids=lambda skill: skill.name)
@@ -19,14 +19,6 @@ def test_there_are_enough_for_the_library_by_name_and_each_once() -> None:
 
     assert 60 <= len(names) <= 100
     assert names == sorted(set(names))
-
-
-def test_a_skill_is_found_however_it_is_written() -> None:
-    found = find_skill("  API   Design ")
-
-    assert found is not None
-    assert found.name == "API design"
-    assert find_skill("juggling") is None
 
 
 @EACH
